@@ -1,0 +1,128 @@
+//! `firedrill judge` and `firedrill report`: from a recorded journal, offline.
+
+use std::path::{Path, PathBuf};
+
+use firedrill_journal::sha256_hex;
+use firedrill_report::Extras;
+use firedrill_verdict::verdict_json;
+
+use crate::args::Format;
+use crate::cmd::run::parts;
+use crate::evidence::{self, Rejudged, VERDICT};
+use crate::exit::{Exit, Stop};
+
+/// Judges every part of a run again. A `verdict.json` that is missing is put back if it is, byte
+/// for byte, the one that was sealed; anything else is written beside the run.
+pub fn judge(dir: &Path) -> Result<Exit, Stop> {
+    let mut exit = Exit::Pass;
+    for part in parts(dir)? {
+        let again = evidence::rejudge(&part)?;
+        println!("{}", firedrill_report::summary_line(&again.verdict));
+        again
+            .verdict
+            .reasons
+            .iter()
+            .for_each(|r| println!("  - {r}"));
+        println!("{}", place(&again)?);
+        exit = exit
+            .worst(again.verdict.verdict.into())
+            .worst(trust(&again));
+    }
+    Ok(exit)
+}
+
+/// A sealed run that was changed is no evidence, whatever its journal says. A `verdict.json` that is
+/// missing is no change: it is derived, and was just derived again.
+fn trust(again: &Rejudged) -> Exit {
+    let changed = match &again.sealed.intact {
+        Ok(()) => false,
+        Err(why) => again.sealed.manifest.is_some() && *why != format!("{VERDICT} is missing"),
+    };
+    match changed {
+        true => Exit::Inconclusive,
+        false => Exit::Pass,
+    }
+}
+
+fn place(again: &Rejudged) -> Result<String, Stop> {
+    let text = verdict_json(&again.verdict);
+    let path = again.dir.join(VERDICT);
+    let digest = sha256_hex(text.as_bytes());
+    let sealed = again
+        .sealed
+        .manifest
+        .as_ref()
+        .and_then(|m| m.files.get(VERDICT));
+    if sealed == Some(&digest) {
+        if !path.exists() {
+            evidence::write(&path, &text)?;
+            return Ok(format!("rebuilt byte for byte: {}", path.display()));
+        }
+        return Ok("the same verdict as when the run was sealed".to_owned());
+    }
+    let beside = beside(&again.dir, "judged")?.join(VERDICT);
+    evidence::write(&beside, &text)?;
+    let why = match &again.sealed.intact {
+        Ok(()) => "the judge has changed since".to_owned(),
+        Err(why) => why.clone(),
+    };
+    Ok(format!(
+        "not the sealed verdict ({why}): {}",
+        beside.display()
+    ))
+}
+
+/// A folder for what is made from a run later; the run itself is read-only.
+fn beside(run: &Path, what: &str) -> Result<PathBuf, Stop> {
+    let run = run
+        .canonicalize()
+        .map_err(|e| Stop::Environment(e.to_string()))?;
+    let name = run
+        .file_name()
+        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let folder = run.parent().unwrap_or(&run).join(format!("{name}.{what}"));
+    evidence::create(&folder)?;
+    Ok(folder)
+}
+
+/// Renders reports of a run again, beside it.
+pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
+    let mut exit = Exit::Pass;
+    for part in parts(dir)? {
+        let again = evidence::rejudge(&part)?;
+        let folder = beside(&part, "report")?;
+        for format in formats {
+            let (name, text) = rendered(&again, *format)?;
+            evidence::write(&folder.join(name), &text)?;
+        }
+        println!("{}", firedrill_report::summary_line(&again.verdict));
+        println!("report: {}", folder.display());
+        exit = exit.worst(again.verdict.verdict.into());
+    }
+    Ok(exit)
+}
+
+fn rendered(again: &Rejudged, format: Format) -> Result<(&'static str, String), Stop> {
+    let verdict = &again.verdict;
+    let internal = |e: &dyn std::fmt::Display| Stop::Internal(e.to_string());
+    Ok(match format {
+        Format::Json => ("verdict.json", verdict_json(verdict)),
+        Format::Md => ("report.md", firedrill_report::markdown(verdict, None)),
+        Format::Junit => ("junit.xml", evidence::junit(std::slice::from_ref(verdict))?),
+        Format::Html => {
+            let files = again.sealed.manifest.iter().flat_map(|m| m.files.clone());
+            let extras = Extras {
+                last_log_lines: evidence::logs(&again.journal),
+                journal_path: evidence::JOURNAL.to_owned(),
+                rerun: again.journal.header.run.argv.join(" "),
+                files: files.collect(),
+            };
+            let html = firedrill_report::html(verdict, None, &extras).map_err(|e| internal(&e))?;
+            ("report.html", html)
+        }
+        Format::GoNoGo => {
+            let text = "go-no-go.md belongs to a decision: use `firedrill gate`";
+            return Err(Stop::Usage(text.to_owned()));
+        }
+    })
+}

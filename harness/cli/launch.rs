@@ -1,0 +1,163 @@
+//! What every command that starts a stack needs first: engine, swept leftovers, images, subject.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use firedrill_journal::Subject;
+use firedrill_plan::{Drill, Target};
+use firedrill_runner::Cancel;
+use firedrill_stack::{Engine, Images, images, sweep};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args::Runtime;
+use crate::exit::Stop;
+
+/// Free bytes below which no run is started: a journal cut by a full disk judges nothing.
+const DISK_MIN: u64 = 512 * 1024 * 1024;
+
+/// Everything that is ready before the first container is started.
+pub struct Ready {
+    pub engine: Engine,
+    pub images: Images,
+    pub executable: PathBuf,
+}
+
+pub async fn ready(target: &Target, runtime: Runtime, out: &Path) -> Result<Ready, Stop> {
+    match runtime {
+        Runtime::Auto | Runtime::Docker => {}
+        Runtime::Compose | Runtime::Process => {
+            let text = "this version runs stacks in the docker runtime only; use --runtime docker";
+            return Err(Stop::Usage(text.to_owned()));
+        }
+    }
+    if target.production {
+        let text = format!(
+            "target {} is marked production: no fault is injected into it",
+            target.name
+        );
+        return Err(Stop::Usage(text));
+    }
+    enough_disk(out)?;
+    let engine = Engine::connect()
+        .await
+        .map_err(|e| Stop::Environment(e.to_string()))?;
+    let swept = sweep(&engine)
+        .await
+        .map_err(|e| Stop::Environment(e.to_string()))?;
+    if swept.containers + swept.networks > 0 {
+        eprintln!(
+            "swept {} containers and {} networks of runs that died",
+            swept.containers, swept.networks
+        );
+    }
+    let executable = std::env::current_exe().map_err(|e| Stop::Internal(e.to_string()))?;
+    let mut say = |line: &str| eprintln!("{line}");
+    let images = images::provision(&engine, target, &executable, &mut say)
+        .await
+        .map_err(|e| Stop::Environment(e.to_string()))?;
+    Ok(Ready {
+        engine,
+        images,
+        executable,
+    })
+}
+
+fn enough_disk(out: &Path) -> Result<(), Stop> {
+    crate::evidence::create(out)?;
+    let stat = rustix::fs::statvfs(out).map_err(|e| Stop::Environment(e.to_string()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < DISK_MIN {
+        let text = format!(
+            "{}: {} MiB free, {} MiB needed; free some space or give --out another disk",
+            out.display(),
+            free >> 20,
+            DISK_MIN >> 20
+        );
+        return Err(Stop::Environment(text));
+    }
+    Ok(())
+}
+
+/// The exact build under test. Revision and cleanliness come from git where there is one.
+pub fn subject(target: &Target, images: &Images, defect: Option<&String>) -> Subject {
+    let digest = match &images.executable {
+        Some(image) => image.digest.clone(),
+        None => "unknown".to_owned(),
+    };
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    Subject {
+        name: target.name.clone(),
+        digest,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_revision: git(&["rev-parse", "HEAD"]),
+        dirty: git(&["status", "--porcelain"]).map(|s| !s.is_empty()),
+        defect: defect.cloned(),
+    }
+}
+
+/// The defect that the environment asks for, checked against the target's list.
+pub fn defect(target: &Target) -> Result<Option<String>, Stop> {
+    let Some(defects) = &target.defects else {
+        return Ok(None);
+    };
+    let name = match std::env::var(&defects.env) {
+        Ok(name) if !name.is_empty() => name,
+        _ => return Ok(None),
+    };
+    if defects.names.contains(&name) {
+        return Ok(Some(name));
+    }
+    let nearest = firedrill_plan::nearest(
+        &name,
+        &defects.names.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    let hint = nearest.map_or_else(String::new, |n| format!("; did you mean {n:?}?"));
+    Err(Stop::Usage(format!(
+        "{}={name}: target {} has no such defect{hint}",
+        defects.env, target.name
+    )))
+}
+
+/// `KEY=VALUE` settings, for all services of the target's application.
+pub fn apply_settings(drill: &mut Drill, target: &Target, set: &[String]) -> Result<(), Stop> {
+    for (key, value) in settings(set)? {
+        for service in target.app_services() {
+            let env = drill.env.entry(service.name.clone()).or_default();
+            env.insert(key.clone(), value.clone());
+        }
+    }
+    Ok(())
+}
+
+pub fn settings(set: &[String]) -> Result<BTreeMap<String, String>, Stop> {
+    let split = |pair: &String| match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Stop::Usage(format!("--set {pair}: expected KEY=VALUE"))),
+    };
+    set.iter().map(split).collect()
+}
+
+/// Cancels on SIGINT and SIGTERM, so that what was broken is healed before the program ends.
+pub fn on_signal() -> Result<(watch::Sender<bool>, Cancel), Stop> {
+    let (switch, cancel) = Cancel::new();
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|e| Stop::Internal(e.to_string()))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|e| Stop::Internal(e.to_string()))?;
+    let shared = switch.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        eprintln!("interrupted: healing and removing the stack");
+        shared.send_replace(true);
+    });
+    Ok((switch, cancel))
+}

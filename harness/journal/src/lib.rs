@@ -1,0 +1,28 @@
+//! The journal: everything that crosses from acting to judging.
+//!
+//! An append-only stream of JSON Lines, typed, versioned and chained: each line carries the SHA-256
+//! of the line before it, so that an edit, a lost tail or a swapped piece is visible afterwards.
+//!
+//! What this crate must not know: who writes a journal and who judges one. It has no opinion on
+//! what an event means, takes no clock of its own and never compares a value with a bound.
+
+mod event;
+mod reader;
+mod writer;
+
+pub use event::{
+    Document, DocumentRole, Edge, EdgeKind, End, EndReason, Envelope, EpisodeInfo, Event, Fact,
+    FactSource, FaultRef, Header, Op, OpState, RunInfo, RunKind, SCHEMA, Sample, SampleResult,
+    SignalRef, Stream, StreamState, Subject,
+};
+pub use reader::{Journal, ReadError, Truncation, read, read_file};
+pub use writer::{Seal, WriteError, Writer};
+
+/// Lowercase hexadecimal SHA-256 of `bytes`.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(bytes))
+}
+
+/// The `prev` value of a journal's first line.
+pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -1,0 +1,10 @@
+//! The typed plan: what the files mean once they have been checked. Every name in it has been
+//! resolved, every duration is one, every reference points at something that exists.
+
+mod drill;
+mod gate;
+mod target;
+
+pub use drill::*;
+pub use gate::*;
+pub use target::*;

@@ -1,0 +1,173 @@
+//! A target: the system under test, as a file describes it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Series;
+
+/// A system under test, as a file describes it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub name: String,
+    /// Refused for any fault.
+    pub production: bool,
+    /// Name → how it comes about.
+    pub secrets: BTreeMap<String, Secret>,
+    pub defects: Option<Defects>,
+    pub services: Vec<Service>,
+    /// Environment shared by all services of role app.
+    pub env: BTreeMap<String, String>,
+    pub signals: Signals,
+    pub mode: Option<ModeProbe>,
+    pub audit: Audit,
+    /// Metrics that the drills need, checked by `target check` and by preflight.
+    pub metrics: Vec<String>,
+    /// How long bring-up may take until everything is healthy.
+    pub ready_within: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Secret {
+    /// Random hexadecimal of that many bytes, new for each run, from the seed of nothing.
+    Random { bytes: u32 },
+    /// Taken from the environment variable.
+    Env { var: String },
+    /// A fixed throw-away value, published in the file itself.
+    Fixed { value: String },
+}
+
+/// Deliberate bugs that the target can be started with.
+#[derive(Clone, Debug)]
+pub struct Defects {
+    /// Environment variable that switches one on.
+    pub env: String,
+    /// Services that get it.
+    pub services: Vec<String>,
+    pub names: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub name: String,
+    pub role: Role,
+    pub image: ImageSource,
+    /// Arguments; of the firedrill executable where the image is `self`.
+    pub command: Vec<String>,
+    /// Values may hold `${secret.NAME}`, `${run.id}`.
+    pub env: BTreeMap<String, String>,
+    /// Port name → container port. The first service port is `main`.
+    pub ports: BTreeMap<String, u16>,
+    pub healthy: Healthy,
+    /// Whether its log is followed.
+    pub logs: bool,
+    /// Lines at error level that are expected whatever happens (regular expressions).
+    pub expected_errors: Vec<String>,
+    /// Memory limit in bytes.
+    pub memory_max: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Redis,
+    Postgres,
+    Chain,
+    Proxy,
+    App,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// The executable that is running, with its libraries.
+    Executable,
+    /// `name:tag`: present, else pulled, else built from the distribution's packages by the recipe of that name.
+    Named {
+        reference: String,
+        recipe: Option<String>,
+    },
+    /// A database image with the schema (SQL text) applied once at image time.
+    Postgres {
+        reference: String,
+        recipe: Option<String>,
+        database: String,
+        user: String,
+        password: String,
+        schema: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Healthy {
+    /// GET answers 200 on the port named.
+    Http { port: String, path: String },
+    /// PING answers PONG.
+    Redis { port: String },
+    /// SELECT 1 answers.
+    Postgres { port: String, url: String },
+    /// The port accepts a connection.
+    Tcp { port: String },
+}
+
+/// How a signal is made and signed, and how the target names it.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    pub service: String,
+    pub port: String,
+    pub path: String,
+    /// JSON text with `{source}`, `{signal_id}`, `{run}`, `{seq}` and the variables below.
+    pub body: String,
+    pub variables: BTreeMap<String, String>,
+    pub signature_header: String,
+    /// Name of the secret under which the raw body's HMAC-SHA256 is computed (lowercase hex).
+    pub secret: String,
+    /// Key by which the target stores a signal, with the same placeholders.
+    pub key: String,
+    pub deadline: Duration,
+    /// JSON pointer of the answer's word (`/status`), and of its reason.
+    pub word: String,
+    pub reason: String,
+    /// Reasons of a 503 after which the signal may have been stored all the same.
+    pub unknown_reasons: Vec<String>,
+    pub max_in_flight: u32,
+}
+
+/// Where a service shows its execution mode.
+#[derive(Clone, Debug)]
+pub struct ModeProbe {
+    pub services: Vec<String>,
+    pub path: String,
+    pub pointer: String,
+}
+
+/// How the record and the chain are read for the audit.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// Service of role postgres, and connection URL template (`{host}`, `{port}`).
+    pub postgres: Option<(String, String)>,
+    /// Fact name (`intent`, `send`, `receipt`, `execution`, `position`, `transition`) → query. Columns become keys.
+    pub sql: BTreeMap<String, String>,
+    /// Query whose single number is 0 once nothing is left to do.
+    pub pending: Option<String>,
+    /// Service of role chain and the port name of its audit API.
+    pub chain: Option<(String, String)>,
+    /// Words for the states of an intent.
+    pub states: States,
+    /// Metric (series text) → SQL that must agree with it after quiescence; `services`: summed over them.
+    pub metrics: Vec<MetricEquation>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct States {
+    pub terminal: Vec<String>,
+    pub executed: Vec<String>,
+    pub not_sent: Vec<String>,
+    /// Allowed transitions.
+    pub transitions: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct MetricEquation {
+    pub id: String,
+    pub series: Series,
+    pub services: Vec<String>,
+    pub sql: String,
+}

@@ -1,0 +1,331 @@
+//! Faults: inject, prove, watch, heal, prove the healing.
+//!
+//! A proof never comes from the call that injected: it is another look at the world.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firedrill_plan::{Fault, FaultKind, Role};
+use serde_json::json;
+
+use crate::network;
+use crate::probes::redis_get;
+use crate::run::World;
+
+/// How long a fault or its healing may take to show.
+const PROOF_DEADLINE: Duration = Duration::from_secs(5);
+const PROOF_EVERY: Duration = Duration::from_millis(1);
+/// A PING that takes longer than this finds a server that doesn't answer.
+const PING_DEADLINE: Duration = Duration::from_millis(50);
+const CALL_DEADLINE: Duration = Duration::from_secs(2);
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What was seen, and when it is known to have been in force.
+pub struct Proof {
+    pub at_ns: u64,
+    pub text: String,
+}
+
+/// How the fault is undone, for the ledger.
+pub fn undo(fault: &Fault) -> String {
+    match &fault.kind {
+        FaultKind::Pause => "unpause".to_owned(),
+        FaultKind::Kill | FaultKind::Stop => "start".to_owned(),
+        FaultKind::Restart => "none".to_owned(),
+        FaultKind::Disconnect => "connect".to_owned(),
+        FaultKind::RedisSet { key, heal, .. } => format!("set {key} to {heal}"),
+        other => format!("remove the toxic {}", other.name()),
+    }
+}
+
+/// Injects the fault and proves it.
+pub async fn inject(world: &Arc<World>, fault: &Fault) -> Result<Proof, String> {
+    let stack = &world.stack;
+    let target = fault.target.as_str();
+    match &fault.kind {
+        FaultKind::Pause => {
+            stack.pause(target).await.map_err(|e| e.to_string())?;
+            prove(world, "it is frozen", || frozen(world, target, true)).await
+        }
+        FaultKind::Kill => {
+            stack
+                .kill(target, "SIGKILL")
+                .await
+                .map_err(|e| e.to_string())?;
+            prove(world, "it is not running", || running(world, target, false)).await
+        }
+        FaultKind::Stop => {
+            stack
+                .stop(target, STOP_GRACE)
+                .await
+                .map_err(|e| e.to_string())?;
+            prove(world, "it is not running", || running(world, target, false)).await
+        }
+        FaultKind::Restart => restart(world, target).await,
+        FaultKind::Disconnect => {
+            stack.disconnect(target).await.map_err(|e| e.to_string())?;
+            prove(world, "it is off the network", || {
+                attached(world, target, false)
+            })
+            .await
+        }
+        FaultKind::RedisSet { key, value, .. } => redis_set(world, target, key, value).await,
+        _ => network::inject(world, fault).await,
+    }
+}
+
+/// Undoes the fault and proves that it is undone.
+pub async fn heal(world: &Arc<World>, fault: &Fault) -> Result<Proof, String> {
+    let stack = &world.stack;
+    let target = fault.target.as_str();
+    match &fault.kind {
+        FaultKind::Pause => {
+            stack.unpause(target).await.map_err(|e| e.to_string())?;
+            let proof = prove(world, "it is no longer frozen", || {
+                frozen(world, target, false)
+            })
+            .await?;
+            answers(world, target).await?;
+            Ok(proof)
+        }
+        FaultKind::Kill | FaultKind::Stop => {
+            stack.start(target).await.map_err(|e| e.to_string())?;
+            healthy(world, target).await
+        }
+        FaultKind::Restart => healthy(world, target).await,
+        FaultKind::Disconnect => {
+            stack.connect(target).await.map_err(|e| e.to_string())?;
+            prove(world, "it is on the network", || {
+                attached(world, target, true)
+            })
+            .await
+        }
+        FaultKind::RedisSet { key, heal, .. } => redis_swap(world, target, key, heal).await,
+        _ => network::heal(world, fault).await,
+    }
+}
+
+/// Whether the fault is still in force; an error says how its loss was seen.
+pub async fn still_there(world: &Arc<World>, fault: &Fault) -> Result<(), String> {
+    let target = fault.target.as_str();
+    let seen = match &fault.kind {
+        FaultKind::Pause => frozen(world, target, true).await?,
+        FaultKind::Kill | FaultKind::Stop => running(world, target, false).await?,
+        FaultKind::Disconnect => attached(world, target, false).await?,
+        // The target itself may write the key (it merges its record into it), and a restart is over
+        // as soon as it has happened: what these cause is seen by the drill's own checks.
+        FaultKind::RedisSet { .. } | FaultKind::Restart => return Ok(()),
+        _ => return network::still_there(world, fault).await,
+    };
+    match seen {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "{} is no longer in force on {target}",
+            fault.kind.name()
+        )),
+    }
+}
+
+pub async fn restart(world: &Arc<World>, service: &str) -> Result<Proof, String> {
+    let before = world
+        .stack
+        .inspect(service)
+        .await
+        .map_err(|e| e.to_string())?;
+    world
+        .stack
+        .restart(service, STOP_GRACE)
+        .await
+        .map_err(|e| e.to_string())?;
+    let after = world
+        .stack
+        .inspect(service)
+        .await
+        .map_err(|e| e.to_string())?;
+    if before.started_at == after.started_at {
+        return Err(format!(
+            "{service} was not restarted: it has been running since before"
+        ));
+    }
+    let mut proof = healthy(world, service).await?;
+    proof.text = format!("started anew, {}", proof.text);
+    Ok(proof)
+}
+
+async fn healthy(world: &Arc<World>, service: &str) -> Result<Proof, String> {
+    let deadline = world.target.ready_within;
+    world
+        .stack
+        .healthy(service, deadline)
+        .await
+        .map_err(|e| e.to_string())?;
+    Ok(Proof {
+        at_ns: world.recorder.clock.now_ns(),
+        text: format!("{service} is healthy"),
+    })
+}
+
+/// Looks until the condition shows. `Ok(Some(how))` is a proof, `Ok(None)` is not yet.
+async fn prove<F, R>(world: &Arc<World>, what: &str, look: F) -> Result<Proof, String>
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<Option<String>, String>>,
+{
+    let started = tokio::time::Instant::now();
+    loop {
+        if let Some(text) = look().await? {
+            let at_ns = world.recorder.clock.now_ns();
+            return Ok(Proof { at_ns, text });
+        }
+        if started.elapsed() > PROOF_DEADLINE {
+            return Err(format!(
+                "no proof within {} s that {what}",
+                PROOF_DEADLINE.as_secs()
+            ));
+        }
+        tokio::time::sleep(PROOF_EVERY).await;
+    }
+}
+
+/// The freezer where it can be read; otherwise whether the server answers at all.
+async fn frozen(world: &World, service: &str, wanted: bool) -> Result<Option<String>, String> {
+    let how = match world
+        .stack
+        .is_frozen(service)
+        .await
+        .map_err(|e| e.to_string())?
+    {
+        Some(frozen) if frozen == wanted => Some(format!("cgroup freezer: frozen = {frozen}")),
+        Some(_) => None,
+        None => {
+            let answers = ping(world, service).await?;
+            (answers != wanted).then(|| format!("PING within 50 ms answered: {answers}"))
+        }
+    };
+    Ok(how)
+}
+
+/// After healing, a server of a known protocol must answer again.
+async fn answers(world: &World, service: &str) -> Result<(), String> {
+    let role = world.target.service(service).map(|s| s.role);
+    if role != Some(Role::Redis) {
+        return Ok(());
+    }
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < PROOF_DEADLINE {
+        if ping(world, service).await? {
+            return Ok(());
+        }
+    }
+    Err(format!(
+        "{service} does not answer {} s after it was unpaused",
+        PROOF_DEADLINE.as_secs()
+    ))
+}
+
+async fn ping(world: &World, service: &str) -> Result<bool, String> {
+    if world.target.service(service).map(|s| s.role) != Some(Role::Redis) {
+        return Err(format!(
+            "no way to see from outside whether {service} is frozen"
+        ));
+    }
+    let exchange = async {
+        let mut connection = world.redis(service, PING_DEADLINE).await.ok()?;
+        redis::cmd("PING")
+            .query_async::<String>(&mut connection)
+            .await
+            .ok()
+    };
+    let answer = tokio::time::timeout(PING_DEADLINE, exchange).await;
+    Ok(matches!(answer, Ok(Some(_))))
+}
+
+async fn running(world: &World, service: &str, wanted: bool) -> Result<Option<String>, String> {
+    let state = world
+        .stack
+        .inspect(service)
+        .await
+        .map_err(|e| e.to_string())?;
+    Ok((state.running == wanted).then(|| {
+        format!(
+            "engine: running = {}, exit code {:?}",
+            state.running, state.exit_code
+        )
+    }))
+}
+
+async fn attached(world: &World, service: &str, wanted: bool) -> Result<Option<String>, String> {
+    let on_network = world
+        .stack
+        .is_connected(service)
+        .await
+        .map_err(|e| e.to_string())?;
+    Ok((on_network == wanted).then(|| format!("engine: on the run's network = {on_network}")))
+}
+
+/// Writes the key. It is in force from the moment of the acknowledgement, which the read-back of
+/// another connection then proves.
+pub async fn redis_set(
+    world: &Arc<World>,
+    service: &str,
+    key: &str,
+    value: &str,
+) -> Result<Proof, String> {
+    let mut connection = world.redis(service, CALL_DEADLINE).await?;
+    let call = redis::cmd("SET").arg(key).arg(value).to_owned();
+    let set = tokio::time::timeout(CALL_DEADLINE, call.query_async::<()>(&mut connection));
+    set.await
+        .map_err(|_| "deadline: the SET may or may not have happened".to_owned())?
+        .map_err(|e| format!("redis: {e}"))?;
+    let at_ns = world.recorder.clock.now_ns();
+    let back = redis_get(world, service, key, CALL_DEADLINE).await?;
+    // The target may merge its record into the key at once; then the bytes differ, but not ours alone.
+    match back {
+        None => Err(format!("{key} is not there after the SET was acknowledged")),
+        Some(back) => Ok(Proof {
+            at_ns,
+            text: format!(
+                "SET acknowledged, read back: {}",
+                world.recorder.clean(&back)
+            ),
+        }),
+    }
+}
+
+/// Sets the key to the explicit value, by compare-and-set on what was just read, so that a write of
+/// somebody else in between is not lost unseen.
+async fn redis_swap(
+    world: &Arc<World>,
+    service: &str,
+    key: &str,
+    to: &str,
+) -> Result<Proof, String> {
+    const SWAP: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return 1 else return 0 end";
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < PROOF_DEADLINE {
+        let found = redis_get(world, service, key, CALL_DEADLINE)
+            .await?
+            .unwrap_or_default();
+        let mut connection = world.redis(service, CALL_DEADLINE).await?;
+        let call = redis::cmd("EVAL")
+            .arg(SWAP)
+            .arg(1)
+            .arg(key)
+            .arg(&found)
+            .arg(to)
+            .to_owned();
+        let swapped = tokio::time::timeout(CALL_DEADLINE, call.query_async::<i64>(&mut connection))
+            .await
+            .map_err(|_| "deadline: the write may or may not have happened".to_owned())?
+            .map_err(|e| format!("redis: {e}"))?;
+        if swapped == 1 {
+            let at_ns = world.recorder.clock.now_ns();
+            let text = format!("was {}, now {to}", world.recorder.clean(&found));
+            return Ok(Proof { at_ns, text });
+        }
+    }
+    Err(format!(
+        "{key} is rewritten faster than it can be healed: {}",
+        json!(to)
+    ))
+}

@@ -1,0 +1,181 @@
+//! The recorder: one task owns the journal's writer; everyone else holds a cheap handle.
+//!
+//! The queue is bounded. A recorder that cannot write any more says so once and loudly: losing the
+//! journal makes the run INCONCLUSIVE.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use firedrill_journal::{
+    Edge, EdgeKind, End, EndReason, Event, Fact, FactSource, FaultRef, Seal, Stream, StreamState,
+    WriteError, Writer,
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::error::RunError;
+use crate::redact::Redactor;
+
+/// Events that may wait for the disk. At 10,000 events a second this is more than six seconds.
+const QUEUE: usize = 65_536;
+/// Text from the target is cut to this many bytes before it is stored.
+pub const TEXT_MAX: usize = 4_096;
+
+/// Handle with which every part of the runner records what it saw.
+#[derive(Clone)]
+pub struct Recorder {
+    tx: mpsc::Sender<Event>,
+    lost: Arc<AtomicBool>,
+    redactor: Arc<Redactor>,
+    pub clock: Clock,
+}
+
+/// The other end: the task that owns the file.
+pub struct RecorderTask {
+    task: JoinHandle<Result<Writer, WriteError>>,
+    clock: Clock,
+}
+
+pub fn start(writer: Writer, clock: Clock, redactor: Redactor) -> (Recorder, RecorderTask) {
+    let (tx, mut rx) = mpsc::channel::<Event>(QUEUE);
+    let lost = Arc::new(AtomicBool::new(false));
+    let flag = lost.clone();
+    let task = tokio::spawn(async move {
+        let mut writer = writer;
+        while let Some(event) = rx.recv().await {
+            let idle = rx.is_empty();
+            let written = writer
+                .append(clock.now_ns(), jiff::Timestamp::now(), event)
+                .and_then(|_| if idle { writer.flush() } else { Ok(()) });
+            if let Err(error) = written {
+                flag.store(true, Ordering::SeqCst);
+                return Err(error);
+            }
+        }
+        Ok(writer)
+    });
+    let recorder = Recorder {
+        tx,
+        lost,
+        redactor: Arc::new(redactor),
+        clock,
+    };
+    (recorder, RecorderTask { task, clock })
+}
+
+impl RecorderTask {
+    /// Waits until all handles are gone and their events are written, appends the end record and
+    /// seals the file.
+    pub async fn finish(self, reason: EndReason, detail: Option<String>) -> Result<Seal, RunError> {
+        let mut writer = self.task.await.map_err(|_| RunError::JournalLost)??;
+        let counts: BTreeMap<String, u64> = writer.counts().clone();
+        let at_ns = self.clock.now_ns();
+        let end = End {
+            reason,
+            detail,
+            at_ns,
+            counts,
+        };
+        writer.append(at_ns, jiff::Timestamp::now(), Event::End(end))?;
+        Ok(writer.seal()?)
+    }
+}
+
+impl Recorder {
+    /// Whether events have been lost. From then on nothing that is recorded counts.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    pub async fn record(&self, event: Event) {
+        if self.tx.send(event).await.is_err() {
+            self.lost.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Text from the target, redacted and bounded.
+    pub fn clean(&self, text: &str) -> String {
+        let clean = self.redactor.clean(text);
+        if clean.len() <= TEXT_MAX {
+            return clean;
+        }
+        let mut end = TEXT_MAX;
+        while !clean.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}… ({} bytes cut)", &clean[..end], clean.len() - end)
+    }
+
+    pub async fn fact<const N: usize>(
+        &self,
+        source: FactSource,
+        what: &str,
+        at_ns: u64,
+        keys: [(&str, Value); N],
+    ) {
+        let keys = keys.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        self.fact_map(source, what, at_ns, keys).await;
+    }
+
+    pub async fn fact_map(
+        &self,
+        source: FactSource,
+        what: &str,
+        at_ns: u64,
+        keys: BTreeMap<String, Value>,
+    ) {
+        let what = what.to_owned();
+        let fact = Fact {
+            source,
+            what,
+            at_ns,
+            keys,
+        };
+        self.record(Event::Fact(fact)).await;
+    }
+
+    pub async fn stream(&self, id: &str, state: StreamState, detail: Option<String>) {
+        self.stream_at(id, state, self.clock.now_ns(), detail).await;
+    }
+
+    /// For a source that keeps what happened before it was attached: it is attached as of then.
+    pub async fn stream_at(
+        &self,
+        id: &str,
+        state: StreamState,
+        at_ns: u64,
+        detail: Option<String>,
+    ) {
+        let id = id.to_owned();
+        let stream = Stream {
+            id,
+            state,
+            at_ns,
+            detail,
+        };
+        self.record(Event::Stream(stream)).await;
+    }
+
+    pub async fn edge(
+        &self,
+        episode: u32,
+        phase: &str,
+        fault: Option<&FaultRef>,
+        kind: EdgeKind,
+        at_ns: u64,
+        proof: Option<String>,
+    ) {
+        let edge = Edge {
+            episode,
+            phase: phase.to_owned(),
+            fault: fault.cloned(),
+            kind,
+            at_ns,
+            proof,
+        };
+        self.record(Event::Edge(edge)).await;
+    }
+}

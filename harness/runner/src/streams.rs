@@ -1,0 +1,165 @@
+//! Streams of facts: service logs and engine events. Their silence means something only while they
+//! are attached, so attaching and losing them is recorded too.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use firedrill_journal::{FactSource, StreamState};
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::run::World;
+
+/// Last lines that are kept per service, to be shown beside a failure.
+const TAIL: usize = 40;
+const REATTACH_EVERY: Duration = Duration::from_millis(50);
+/// The harness looks at its own schedule this often; a longer stall is recorded as starvation.
+const BEAT: Duration = Duration::from_millis(50);
+const STARVED: Duration = Duration::from_millis(250);
+
+/// The last log lines of each service.
+#[derive(Clone, Default)]
+pub struct Tails(Arc<Mutex<BTreeMap<String, VecDeque<String>>>>);
+
+impl Tails {
+    fn push(&self, service: &str, line: String) {
+        // A poisoned lock only means that another task panicked; the lines are still lines.
+        let mut tails = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let tail = tails.entry(service.to_owned()).or_default();
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(line);
+    }
+
+    pub fn snapshot(&self) -> BTreeMap<String, Vec<String>> {
+        let tails = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        tails
+            .iter()
+            .map(|(k, v)| (k.clone(), v.iter().cloned().collect()))
+            .collect()
+    }
+}
+
+/// Follows one service's log over restarts, from the container's first line on.
+pub async fn log(
+    world: Arc<World>,
+    service: String,
+    tails: Tails,
+    mut stop: watch::Receiver<bool>,
+) {
+    let recorder = world.recorder.clone();
+    let id = format!("log:{service}");
+    let mut last: Option<jiff::Timestamp> = None;
+    while !*stop.borrow() {
+        let read_already = last;
+        let since = last.map_or(0, |at| at.as_second());
+        let mut lines = match world.stack.logs(&service, since) {
+            Ok(lines) => lines,
+            Err(error) => {
+                recorder
+                    .stream(&id, StreamState::Gap, Some(error.to_string()))
+                    .await;
+                return;
+            }
+        };
+        // The engine keeps the log: attaching begins with its first line, attaching again continues
+        // after the last line that was read.
+        let (at_ns, detail) = match last {
+            None => (0, None),
+            Some(at) => (recorder.clock.now_ns(), Some(format!("replayed from {at}"))),
+        };
+        recorder
+            .stream_at(&id, StreamState::Attached, at_ns, detail)
+            .await;
+        let ended = loop {
+            let next = tokio::select! {
+                next = lines.next() => next,
+                _ = stop.wait_for(|s| *s) => break "the run is over".to_owned(),
+            };
+            match next {
+                Some(Ok(line)) => {
+                    let Ok(at) = line.ts.parse::<jiff::Timestamp>() else {
+                        break "the engine sent a line without a timestamp".to_owned();
+                    };
+                    if read_already.is_some_and(|before| at <= before) {
+                        continue;
+                    }
+                    last = Some(at);
+                    let text = recorder.clean(&line.text);
+                    tails.push(&service, text.clone());
+                    let at_ns = recorder.clock.from_wall(at);
+                    let keys = [("service", json!(service)), ("text", json!(text))];
+                    recorder.fact(FactSource::Log, "line", at_ns, keys).await;
+                }
+                Some(Err(error)) => break error.to_string(),
+                None => break "the stream ended".to_owned(),
+            }
+        };
+        let state = match *stop.borrow() {
+            true => StreamState::Detached,
+            false => StreamState::Gap,
+        };
+        recorder
+            .stream(&id, state, Some(recorder.clean(&ended)))
+            .await;
+        if !*stop.borrow() {
+            tokio::time::sleep(REATTACH_EVERY).await;
+        }
+    }
+}
+
+/// Follows the engine's events of this run's containers.
+pub async fn engine(world: Arc<World>, mut stop: watch::Receiver<bool>) {
+    let recorder = world.recorder.clone();
+    let mut events = world.stack.events();
+    recorder.stream("engine", StreamState::Attached, None).await;
+    let ended = loop {
+        let next = tokio::select! {
+            next = events.next() => next,
+            _ = stop.wait_for(|s| *s) => break (StreamState::Detached, "the run is over".to_owned()),
+        };
+        match next {
+            Some(Ok(event)) => {
+                let at = jiff::Timestamp::from_nanosecond(event.time_ns.into());
+                let at_ns = at.map_or_else(
+                    |_| recorder.clock.now_ns(),
+                    |at| recorder.clock.from_wall(at),
+                );
+                let keys = [
+                    ("service", json!(event.service)),
+                    ("exit_code", json!(event.exit_code)),
+                ];
+                recorder
+                    .fact(FactSource::Engine, &event.action, at_ns, keys)
+                    .await;
+            }
+            Some(Err(error)) => break (StreamState::Gap, error.to_string()),
+            None => break (StreamState::Gap, "the stream ended".to_owned()),
+        }
+    };
+    recorder.stream("engine", ended.0, Some(ended.1)).await;
+}
+
+/// Records every stretch in which the harness itself was not run: nothing was observed in it.
+pub async fn starvation(world: Arc<World>, mut stop: watch::Receiver<bool>) {
+    let recorder = world.recorder.clone();
+    let mut before = recorder.clock.now_ns();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(BEAT) => {}
+            _ = stop.wait_for(|s| *s) => return,
+        }
+        let now = recorder.clock.now_ns();
+        if now - before > crate::clock::ns(STARVED) {
+            let event = firedrill_journal::Event::Starved {
+                from_ns: before,
+                to_ns: now,
+            };
+            recorder.record(event).await;
+        }
+        before = now;
+    }
+}

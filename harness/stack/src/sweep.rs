@@ -1,0 +1,157 @@
+//! Removes what runs left behind whose process is dead.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use futures_util::future::join_all;
+
+use crate::engine::{Engine, EngineError, QUICK, SLOW};
+use crate::owner::Owner;
+use crate::{LABEL, LABEL_KEPT};
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub containers: usize,
+    pub networks: usize,
+}
+
+/// Removes what carries our label and whose owner is dead. Touches nothing of live runs.
+pub async fn sweep(engine: &Engine) -> Result<Swept, EngineError> {
+    remove(engine, LABEL, |labels| {
+        let kept = labels.contains_key(LABEL_KEPT);
+        !kept && Owner::from_labels(labels).is_some_and(|owner| owner.is_dead())
+    })
+    .await
+}
+
+/// Removes what was left running on purpose and whose maker is gone. A run that will be kept but
+/// is still going on is not touched.
+pub async fn sweep_kept(engine: &Engine) -> Result<Swept, EngineError> {
+    remove(engine, LABEL, |labels| {
+        let kept = labels.contains_key(LABEL_KEPT);
+        kept && Owner::from_labels(labels).is_some_and(|owner| owner.is_dead())
+    })
+    .await
+}
+
+/// Removes everything of one run, whoever owns it.
+pub async fn sweep_run(engine: &Engine, run_id: &str) -> Result<Swept, EngineError> {
+    remove(engine, &format!("{LABEL}={run_id}"), |_| true).await
+}
+
+async fn remove(
+    engine: &Engine,
+    label: &str,
+    doomed: impl Fn(&HashMap<String, String>) -> bool,
+) -> Result<Swept, EngineError> {
+    let filters = HashMap::from([("label", vec![label])]);
+    let docker = engine.docker();
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters);
+    let containers = engine
+        .call(
+            "listing containers",
+            QUICK,
+            docker.list_containers(Some(options.build())),
+        )
+        .await?;
+    let ids = containers.into_iter().filter_map(|container| {
+        let labels = container.labels.unwrap_or_default();
+        container.id.filter(|_| doomed(&labels))
+    });
+    let ids: Vec<String> = ids.collect();
+    let removed = join_all(ids.iter().map(|id| remove_container(engine, id))).await;
+    let containers = count(removed)?;
+
+    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    let networks = engine
+        .call(
+            "listing networks",
+            QUICK,
+            docker.list_networks(Some(options)),
+        )
+        .await?;
+    let ids = networks.into_iter().filter_map(|network| {
+        let labels = network.labels.unwrap_or_default();
+        network.id.filter(|_| doomed(&labels))
+    });
+    let ids: Vec<String> = ids.collect();
+    let removed = join_all(ids.iter().map(|id| remove_network(engine, id))).await;
+    Ok(Swept {
+        containers,
+        networks: count(removed)?,
+    })
+}
+
+fn count(removed: Vec<Result<bool, EngineError>>) -> Result<usize, EngineError> {
+    let removed: Result<Vec<bool>, EngineError> = removed.into_iter().collect();
+    Ok(removed?.into_iter().filter(|one| *one).count())
+}
+
+/// Whether it was this call that removed it. Removing what is gone, or going, is no error.
+pub(crate) async fn remove_container(engine: &Engine, id: &str) -> Result<bool, EngineError> {
+    let what = "removing a container";
+    let options = RemoveContainerOptionsBuilder::new()
+        .force(true)
+        .v(true)
+        .build();
+    let docker = engine.docker();
+    let attempt = || {
+        engine.call(
+            what,
+            SLOW,
+            docker.remove_container(id, Some(options.clone())),
+        )
+    };
+    match attempt().await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_gone() => Ok(false),
+        Err(error) if error.says("already in progress") => wait_gone(engine, id).await,
+        Err(_) => {
+            // An engine that won't kill a paused container does so once it runs.
+            let _ = engine.call(what, QUICK, docker.unpause_container(id)).await;
+            match attempt().await {
+                Err(error) if error.is_gone() => Ok(false),
+                other => other.map(|()| true),
+            }
+        }
+    }
+}
+
+/// Someone else is removing it: what counts is that it is gone before its network is removed.
+async fn wait_gone(engine: &Engine, id: &str) -> Result<bool, EngineError> {
+    let what = "waiting for a container's removal";
+    let watch = async {
+        loop {
+            let found = engine.docker().inspect_container(id, None).await;
+            if let Err(error) = found {
+                let error = EngineError::new(what, error);
+                return if error.is_gone() {
+                    Ok(false)
+                } else {
+                    Err(error)
+                };
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let timeout = |_| EngineError::Timeout {
+        what: what.into(),
+        after: SLOW,
+    };
+    tokio::time::timeout(SLOW, watch).await.map_err(timeout)?
+}
+
+pub(crate) async fn remove_network(engine: &Engine, id: &str) -> Result<bool, EngineError> {
+    let removal = engine.docker().remove_network(id);
+    match engine.call("removing a network", SLOW, removal).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_gone() => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,86 @@
+//! A harness that is killed leaves nothing behind.
+
+mod common;
+
+use std::error::Error;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use firedrill_stack::{Engine, Janitor, Swept, images, sweep_run};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Containers of a run that the engine lists, asked of its command line: a second opinion.
+async fn count(run_id: &str) -> Result<usize, Box<dyn Error>> {
+    let filter = format!("label=firedrill={run_id}");
+    let mut docker = Command::new("docker");
+    let output = docker
+        .args(["ps", "-aq", "--filter", &filter])
+        .output()
+        .await?;
+    Ok(String::from_utf8(output.stdout)?.lines().count())
+}
+
+#[tokio::test]
+async fn a_killed_harness_is_cleaned_up_after() -> Outcome {
+    let engine = Engine::connect().await?;
+    let helper = common::helper()?;
+    let target = common::target(vec![common::redis()]);
+    images::provision(&engine, &target, &helper, &mut |_| {}).await?;
+    let run_id = format!("test-killed-{}", std::process::id());
+    let mut lead = Command::new(&helper)
+        .args(["lead", &run_id])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdout = lead.stdout.take().ok_or("no output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let line = tokio::time::timeout(Duration::from_secs(40), lines.next_line()).await??;
+    assert_eq!(line.as_deref(), Some("paused"));
+    assert_eq!(count(&run_id).await?, 1);
+
+    lead.kill().await?;
+    let killed = Instant::now();
+    while count(&run_id).await? > 0 {
+        assert!(
+            killed.elapsed() < Duration::from_secs(10),
+            "the janitor didn't come"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("removed {:?} after SIGKILL", killed.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_janitor_that_is_told_so_leaves_without_a_touch() -> Outcome {
+    let run_id = format!("test-done-{}", std::process::id());
+    let janitor = Janitor::spawn(&common::helper()?, &["janitor", &run_id]).await?;
+    let pid = janitor.pid().ok_or("it isn't running")?;
+    // Neither Ctrl-C nor a polite end reach it.
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status()
+            .await?;
+    }
+    janitor.done().await?;
+    let engine = Engine::connect().await?;
+    assert_eq!(sweep_run(&engine, &run_id).await?, Swept::default());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_janitor_is_noticed() -> Outcome {
+    let helper = common::helper()?;
+    assert!(Janitor::spawn(&helper, &["nonsense"]).await.is_err());
+    assert!(
+        Janitor::spawn(std::path::Path::new("/nowhere"), &[])
+            .await
+            .is_err()
+    );
+    Ok(())
+}

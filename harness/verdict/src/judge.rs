@@ -1,0 +1,257 @@
+//! The whole run: from a journal to a verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firedrill_journal::{EndReason, Journal, RunKind};
+use firedrill_plan::{ActKind, Drill};
+
+use crate::audit::{Record, audit};
+use crate::drill::judge_drill;
+use crate::index::Index;
+use crate::load::figures;
+use crate::model::{
+    AuditVerdict, DrillVerdict, LoadFigures, Outcome, Run, SCHEMA_VERSION, Subject, Timeline,
+    Verdict,
+};
+use crate::plans::Plans;
+use crate::timeline::timeline;
+use crate::window::Scene;
+
+/// Judges a journal by the documents that its header carries. Total: a journal that can't be judged
+/// is INCONCLUSIVE, with the reason.
+pub fn judge(journal: &Journal) -> Verdict {
+    match Plans::of(journal) {
+        Ok(plans) => judge_with(journal, &plans),
+        Err(why) => unreadable(journal, why),
+    }
+}
+
+/// Judges a journal by plans that were parsed already, one drill per episode of the header.
+pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
+    if plans.drills.len() != journal.header.episodes.len() {
+        let (n, m) = (plans.drills.len(), journal.header.episodes.len());
+        return unreadable(journal, format!("{n} drills for {m} episodes"));
+    }
+    let index = Index::build(journal);
+    let record = Record::build(&index);
+    let mut reasons = Vec::new();
+    let mut outcome = Outcome::Pass;
+    if let Some(why) = early_end(journal) {
+        outcome = Outcome::Inconclusive;
+        reasons.push((outcome, why));
+    }
+    let mut drills = Vec::new();
+    for (episode, drill) in plans.drills.iter().enumerate() {
+        let scene = Scene::new(&index, &record, drill, episode);
+        drills.push(judge_drill(&scene, plans.pace));
+    }
+    if drills.is_empty() {
+        let why = "no drill was run: nothing was judged".to_owned();
+        reasons.push((Outcome::Inconclusive, why));
+    }
+    reasons.extend(drills.iter().flat_map(drill_reasons));
+    let load_planned = plans.drills.iter().any(sends_signals);
+    let audit = audit(&index, &record, &plans.target, load_planned);
+    reasons.extend(
+        audit
+            .reasons
+            .iter()
+            .map(|why| (audit_outcome(&audit, why), why.clone())),
+    );
+    let parts = drills
+        .iter()
+        .map(|d| d.verdict)
+        .chain([audit.verdict, outcome]);
+    let outcome = Outcome::worst(parts.chain(reasons.iter().map(|(o, _)| *o)));
+    reasons.sort_by_key(|(outcome, _)| std::cmp::Reverse(*outcome));
+    Verdict {
+        verdict: outcome,
+        reasons: reasons.into_iter().map(|(_, why)| why).collect(),
+        not_exercised: not_exercised(journal, plans),
+        load: figures(&index),
+        timeline: timeline(&index, plans),
+        audit,
+        drills,
+        ..frame(journal)
+    }
+}
+
+/// `verdict.json`: pretty, in a fixed order, with a newline at the end.
+pub fn verdict_json(verdict: &Verdict) -> String {
+    // The struct holds no map with keys that aren't strings and no custom serialiser.
+    let mut text = serde_json::to_string_pretty(verdict).unwrap_or_else(|_| "null".to_owned());
+    text.push('\n');
+    text
+}
+
+/// JSON Schema of `verdict.json`.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Verdict).to_value()
+}
+
+fn early_end(journal: &Journal) -> Option<String> {
+    if let Some(cut) = &journal.truncation {
+        return Some(format!(
+            "the journal can be trusted up to line {} only: {}",
+            cut.line, cut.why
+        ));
+    }
+    let end = journal.end()?;
+    let detail = end.detail.as_deref().unwrap_or("no detail was given");
+    match end.reason {
+        EndReason::Completed => None,
+        EndReason::Interrupted => Some(format!("the run was interrupted: {detail}")),
+        EndReason::Failed => Some(format!("the run itself failed: {detail}")),
+    }
+}
+
+fn drill_reasons(drill: &DrillVerdict) -> Vec<(Outcome, String)> {
+    let mut all = Vec::new();
+    for why in &drill.reasons {
+        let failed = drill
+            .checks
+            .iter()
+            .any(|c| c.verdict == Outcome::Fail && why.starts_with(&format!("{}: ", c.id)));
+        let outcome = if failed {
+            Outcome::Fail
+        } else {
+            Outcome::Inconclusive
+        };
+        all.push((outcome, format!("{}: {why}", drill.name)));
+    }
+    all
+}
+
+fn audit_outcome(audit: &AuditVerdict, why: &str) -> Outcome {
+    let of = |c: &&crate::model::AuditCheck| why.starts_with(&format!("audit {}: ", c.id));
+    audit
+        .checks
+        .iter()
+        .find(of)
+        .map_or(Outcome::Inconclusive, |c| c.verdict)
+}
+
+fn sends_signals(drill: &Drill) -> bool {
+    let acts = || drill.phases.iter().flat_map(|p| &p.acts);
+    drill.load.is_some()
+        || drill.phases.iter().any(|p| p.load.is_some())
+        || acts().any(|a| {
+            matches!(
+                a.kind,
+                ActKind::Burst { .. } | ActKind::Duplicate { .. } | ActKind::Twins { .. }
+            )
+        })
+}
+
+/// What the run did not show, derived from its plan and its header.
+fn not_exercised(journal: &Journal, plans: &Plans) -> Vec<String> {
+    let mut words = Vec::new();
+    let caught: BTreeSet<&str> = plans
+        .drills
+        .iter()
+        .flat_map(|d| d.catches.keys().map(String::as_str))
+        .collect();
+    if let Some(defects) = &plans.target.defects {
+        let missed: Vec<&str> = defects
+            .names
+            .iter()
+            .map(String::as_str)
+            .filter(|n| !caught.contains(n))
+            .collect();
+        if !missed.is_empty() {
+            let (n, all) = (missed.len(), defects.names.len());
+            let names = missed.join(", ");
+            words.push(format!(
+                "{n} of the {all} known defects of the target are claimed by no drill of this run: {names}"
+            ));
+        }
+    }
+    if plans
+        .drills
+        .iter()
+        .all(|d| d.replicas.values().all(|n| *n <= 1))
+    {
+        words
+            .push("every service ran as one instance: nothing was shown about replicas".to_owned());
+    }
+    if plans.pace != Some(firedrill_plan::Pace::Full) {
+        words.push("the full durations of the drills were not run".to_owned());
+    }
+    if journal.header.run.runtime == "process" {
+        words.push(
+            "plain processes instead of containers: no isolation, no network of its own".to_owned(),
+        );
+    }
+    if journal.header.run.kind == RunKind::Drill {
+        words.push("no soak: nothing was shown about growth over hours".to_owned());
+    }
+    if plans.target.audit.metrics.is_empty() {
+        words.push("no metric was compared with the database".to_owned());
+    }
+    words
+}
+
+fn unreadable(journal: &Journal, why: String) -> Verdict {
+    Verdict {
+        reasons: vec![why],
+        ..frame(journal)
+    }
+}
+
+/// A verdict with all that the header says and nothing judged.
+fn frame(journal: &Journal) -> Verdict {
+    let header = &journal.header;
+    let last = journal.events.last();
+    let end_ns = journal.events.iter().map(|e| e.mono_ns).max().unwrap_or(0);
+    let ended_at = last.map_or(header.run.started_at, |e| e.wall);
+    let documents = header.documents.iter();
+    Verdict {
+        schema_version: SCHEMA_VERSION,
+        run: Run {
+            id: header.run.id.clone(),
+            kind: match header.run.kind {
+                RunKind::Drill => "drill",
+                RunKind::Soak => "soak",
+                RunKind::Observe => "observe",
+            }
+            .to_owned(),
+            profile: header.run.profile.clone(),
+            seed: header.run.seed,
+            target: header.run.target.clone(),
+            runtime: header.run.runtime.clone(),
+            started_at: header.run.started_at.to_string(),
+            ended_at: ended_at.to_string(),
+            duration_ms: end_ns / 1_000_000,
+            documents: documents
+                .map(|d| (d.path.clone(), d.sha256.clone()))
+                .collect(),
+        },
+        subject: Subject {
+            name: header.subject.name.clone(),
+            digest: header.subject.digest.clone(),
+            version: header.subject.version.clone(),
+            git_revision: header.subject.git_revision.clone(),
+            dirty: header.subject.dirty,
+            defect: header.subject.defect.clone(),
+        },
+        verdict: Outcome::Inconclusive,
+        reasons: Vec::new(),
+        drills: Vec::new(),
+        audit: AuditVerdict {
+            verdict: Outcome::Inconclusive,
+            reasons: Vec::new(),
+            accepted: 0,
+            rejected: 0,
+            unknown: 0,
+            failed: 0,
+            states: BTreeMap::new(),
+            first_sends: 0,
+            mined: 0,
+            checks: Vec::new(),
+        },
+        load: LoadFigures::default(),
+        timeline: Timeline::default(),
+        journal_head: journal.head.clone(),
+        not_exercised: Vec::new(),
+    }
+}

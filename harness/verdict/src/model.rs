@@ -1,0 +1,301 @@
+//! The verdict as it is stored in `verdict.json`: the one struct from which every number in every
+//! report comes.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the format of `verdict.json`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The three values, in their one order: FAIL > INCONCLUSIVE > PASS.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Pass,
+    Inconclusive,
+    Fail,
+}
+
+impl Outcome {
+    /// The worst of several; of none at all it is INCONCLUSIVE, for nothing was judged.
+    pub fn worst(all: impl IntoIterator<Item = Outcome>) -> Outcome {
+        all.into_iter().max().unwrap_or(Outcome::Inconclusive)
+    }
+
+    /// As it stands on the verdict line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Pass => "PASS",
+            Outcome::Inconclusive => "INCONCLUSIVE",
+            Outcome::Fail => "FAIL",
+        }
+    }
+}
+
+/// What a run showed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    pub schema_version: u32,
+    pub run: Run,
+    pub subject: Subject,
+    pub verdict: Outcome,
+    /// Why it is not PASS, worst first; empty if it is.
+    pub reasons: Vec<String>,
+    pub drills: Vec<DrillVerdict>,
+    pub audit: AuditVerdict,
+    /// Figures of the load over the whole run.
+    pub load: LoadFigures,
+    /// What is drawn in the report; derived from the journal like everything else.
+    pub timeline: Timeline,
+    /// SHA-256 of the journal's last trusted line.
+    pub journal_head: String,
+    /// What this run did not exercise, in words.
+    pub not_exercised: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    pub id: String,
+    /// `drill`, `soak` or `observe`.
+    pub kind: String,
+    pub profile: String,
+    pub seed: u64,
+    pub target: String,
+    pub runtime: String,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Wall clock of the journal's last trusted line, RFC 3339, UTC.
+    pub ended_at: String,
+    /// Milliseconds between the two on the monotonic clock.
+    pub duration_ms: u64,
+    /// SHA-256 per document (path) that shaped the run.
+    pub documents: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Subject {
+    pub name: String,
+    pub digest: String,
+    pub version: String,
+    pub git_revision: Option<String>,
+    pub dirty: Option<bool>,
+    pub defect: Option<String>,
+}
+
+/// One drill (in a soak: one episode).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DrillVerdict {
+    /// Index of the episode in the run.
+    pub episode: u32,
+    pub name: String,
+    pub title: String,
+    pub verdict: Outcome,
+    pub reasons: Vec<String>,
+    pub faults: Vec<FaultVerdict>,
+    pub checks: Vec<CheckVerdict>,
+    /// From the last fault's proven heal until every recovery check was satisfied; `null` if there
+    /// was no fault or no such check.
+    pub recovery_ms: Option<u64>,
+    /// The smallest margin of its checks, as a share of the bound; `null` where no check has one.
+    pub worst_margin: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultVerdict {
+    pub phase: String,
+    pub kind: String,
+    pub target: String,
+    /// Milliseconds since the run's start.
+    pub requested_at: Option<f64>,
+    pub proven_at: Option<f64>,
+    pub heal_requested_at: Option<f64>,
+    pub healed_at: Option<f64>,
+    pub proof: Option<String>,
+    pub verdict: Outcome,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckVerdict {
+    pub id: String,
+    pub what: String,
+    /// Where the bound comes from.
+    pub source: Option<String>,
+    pub precondition: bool,
+    pub verdict: Outcome,
+    /// In words, from the plan.
+    pub expected: String,
+    /// In words: what was seen, or what was missing.
+    pub observed: String,
+    /// The worst value seen, in the check's own unit.
+    pub worst: Option<f64>,
+    /// (bound − worst) / bound for upper bounds, (worst − bound) / bound for lower ones; `null` for
+    /// checks without a bound (equality, order).
+    pub margin: Option<f64>,
+    pub samples: u64,
+    /// Share of the due observations that held a value, 0 to 1; `null` for checks on facts.
+    pub coverage: Option<f64>,
+    /// Largest time without a value.
+    pub largest_gap_ms: Option<f64>,
+    /// Milliseconds since the run's start at which the check was decided or violated.
+    pub at_ms: Option<f64>,
+    /// Sequence numbers of the journal lines that decide it (at most 20).
+    pub evidence: Vec<u64>,
+}
+
+/// The reconciliation of what was sent with the record and the chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditVerdict {
+    pub verdict: Outcome,
+    pub reasons: Vec<String>,
+    /// Signals sent, by what became of the request.
+    pub accepted: u64,
+    pub rejected: u64,
+    pub unknown: u64,
+    pub failed: u64,
+    /// Intents by final state.
+    pub states: BTreeMap<String, u64>,
+    pub first_sends: u64,
+    pub mined: u64,
+    /// One per equation of the audit.
+    pub checks: Vec<AuditCheck>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditCheck {
+    /// `lost`, `duplicates`, `stop-discipline`, `transitions`, `chain-in-record`, …
+    pub id: String,
+    pub what: String,
+    pub verdict: Outcome,
+    /// How many things were compared.
+    pub samples: u64,
+    pub violations: u64,
+    pub observed: String,
+    /// The smallest offending slice: a signal, its operations, its transactions, in order.
+    pub slice: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadFigures {
+    pub sent: u64,
+    pub ok: u64,
+    pub rejected: u64,
+    pub failed: u64,
+    pub unknown: u64,
+    /// Requests that were not sent since too many were in flight.
+    pub shed: u64,
+    /// Latency of acknowledged requests from their intended time, milliseconds.
+    pub latency_ms: Option<Percentiles>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+/// Series over one common time axis, in at most 600 bins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Timeline {
+    /// Milliseconds.
+    pub start_ms: f64,
+    pub end_ms: f64,
+    pub bin_ms: f64,
+    /// `null` where nothing was observed: a gap is drawn as a gap.
+    pub series: Vec<TimelineSeries>,
+    pub windows: Vec<TimelineWindow>,
+    /// Stretches of categorical values (mode DRY / LIVE).
+    pub states: Vec<TimelineStates>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimelineSeries {
+    /// `acknowledged/s`, `refused/s`, `first sends/s`, `latency p95 (ms)`.
+    pub name: String,
+    pub values: Vec<Option<f64>>,
+}
+
+/// A phase or a fault as a window on the time axis, milliseconds since the run's start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimelineWindow {
+    pub episode: u32,
+    pub phase: String,
+    /// `None` for a phase without faults.
+    pub fault: Option<String>,
+    pub requested: f64,
+    pub proven: Option<f64>,
+    pub heal_requested: Option<f64>,
+    pub healed: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimelineStates {
+    /// `mode of worker`.
+    pub name: String,
+    pub spans: Vec<TimelineSpan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimelineSpan {
+    pub from_ms: f64,
+    pub to_ms: f64,
+    /// The value, or `null` where it was not observed.
+    pub value: Option<String>,
+}
+
+/// What the gate says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GateOutcome {
+    Go,
+    NoGo,
+    Inconclusive,
+}
+
+/// The gate's decision about a subject under a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GateDecision {
+    pub schema_version: u32,
+    pub policy: String,
+    pub policy_title: String,
+    pub policy_sha256: String,
+    /// `smoke` or `release`.
+    pub class: String,
+    /// Digest asked for.
+    pub subject: String,
+    pub outcome: GateOutcome,
+    /// The first line of every output: `GO`, `NO-GO`, `INCONCLUSIVE`, `SMOKE PASS`, `SMOKE FAIL`, …
+    pub headline: String,
+    pub reasons: Vec<String>,
+    pub items: Vec<GateItem>,
+    /// Runs looked at, with manifest digests.
+    pub evidence: Vec<GateEvidence>,
+    /// Roles that sign.
+    pub roles: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GateItem {
+    /// Required drill, rule, attestation item or property of the evidence.
+    pub id: String,
+    pub what: String,
+    pub verdict: Outcome,
+    pub expected: String,
+    pub observed: String,
+    pub source: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GateEvidence {
+    pub run: String,
+    pub manifest_sha256: String,
+    pub verdict: Outcome,
+    pub profile: String,
+    pub subject: String,
+}

@@ -38,7 +38,26 @@ pub enum Event {
         from_ns: u64,
         to_ns: u64,
     },
+    Part(Box<Part>),
     End(End),
+}
+
+/// The harness had died, and another one took the run up again, on a fresh stack. Between the last line
+/// before and this one nothing was observed, and what the stack before held in its tables is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// 2 for the first one: the header begins the first part.
+    pub number: u32,
+    /// Time of the last line before.
+    pub from_ns: u64,
+    pub at_ns: u64,
+    /// What could not be read of the part before, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// The episode that is carried out next. One that was under way is carried out anew.
+    pub episode: u32,
+    pub subject: Subject,
+    pub argv: Vec<String>,
 }
 
 /// The first event: what was run, on what, by which command.
@@ -99,6 +118,10 @@ pub enum DocumentRole {
     Target,
     Profile,
     Policy,
+    /// A soak's course as it was drawn.
+    Schedule,
+    /// Alert rules that the stack's Prometheus loaded.
+    Rules,
 }
 
 /// The exact build under test.
@@ -182,6 +205,9 @@ pub struct Op {
     /// The answer's own word (`queued`, `duplicate`, a reason) or the transport's error; bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What the answer says is wrong: a field, a cap; bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -213,6 +239,9 @@ pub struct SignalRef {
     pub origin: String,
     /// The service that it was sent to.
     pub service: String,
+    /// What is wrong with it, where it was malformed on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub malformed: Option<String>,
 }
 
 /// One observation of a probe, due at a fixed time.
@@ -310,6 +339,7 @@ impl Event {
             Event::Fact(_) => "fact",
             Event::Stream(_) => "stream",
             Event::Starved { .. } => "starved",
+            Event::Part(_) => "part",
             Event::End(_) => "end",
         }
     }

@@ -10,13 +10,23 @@ mod event;
 mod reader;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use event::{
     Document, DocumentRole, Edge, EdgeKind, End, EndReason, Envelope, EpisodeInfo, Event, Fact,
-    FactSource, FaultRef, Header, Op, OpState, RunInfo, RunKind, SCHEMA, Sample, SampleResult,
-    SignalRef, Stream, StreamState, Subject,
+    FactSource, FaultRef, Header, Op, OpState, Part, RunInfo, RunKind, SCHEMA, Sample,
+    SampleResult, SignalRef, Stream, StreamState, Subject,
 };
-pub use reader::{Journal, ReadError, Truncation, read, read_file};
+pub use reader::{
+    Journal, Lines, Position, ReadError, Truncation, find, open, read, read_file, read_run,
+};
 pub use writer::{Seal, WriteError, Writer};
+
+/// Name of a journal that is one plain file, in its run's folder.
+pub const PLAIN: &str = "journal.jsonl";
+/// Name of the folder of a journal in compressed segments, in its run's folder.
+pub const SEGMENTS: &str = "journal";
 
 /// Lowercase hexadecimal SHA-256 of `bytes`.
 pub fn sha256_hex(bytes: &[u8]) -> String {

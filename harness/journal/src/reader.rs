@@ -1,9 +1,15 @@
 //! Reading: as far as the journal can be trusted, and a statement of where that ends.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::{Envelope, Event, GENESIS, Header, SCHEMA, sha256_hex};
+use crate::writer::segment;
+use crate::{Envelope, Event, GENESIS, Header, PLAIN, SCHEMA, SEGMENTS, sha256_hex};
+
+/// No line is longer: a piece of garbage without a newline must not fill the memory.
+const LINE_MAX: u64 = 64 << 20;
 
 /// Why nothing could be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -41,78 +47,242 @@ pub struct Journal {
     pub head: String,
 }
 
-/// Reads a journal file. See [`read`].
+/// The trusted lines of a journal, one by one, in bounded memory.
+///
+/// Reading ends at the first line that is cut, malformed, out of sequence or not chained to the line
+/// before it; what follows is not looked at, for it can't be trusted. One exception: a segment that
+/// was cut because its writer died is followed by one that says so, in a `part` event that is chained
+/// to the last trusted line.
+pub struct Lines {
+    source: Box<dyn BufRead + Send>,
+    /// Folder of the segments, if it is one, and the number of the one that is read.
+    segments: Option<PathBuf>,
+    number: u32,
+    seq: u64,
+    head: String,
+    counts: BTreeMap<String, u64>,
+    ended: Option<crate::End>,
+    over: bool,
+    truncation: Option<Truncation>,
+}
+
+/// Where a journal's trusted lines end: what a writer needs to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Number of the next line, from 0.
+    pub(crate) seq: u64,
+    /// SHA-256 of the last line.
+    pub(crate) head: String,
+    /// Events so far, per type.
+    pub(crate) counts: BTreeMap<String, u64>,
+    /// Number of the last segment that was looked at.
+    pub(crate) segment: u32,
+}
+
+/// Path of the journal in a run's folder: one file, or a folder of segments.
+pub fn find(run: &Path) -> Option<PathBuf> {
+    let of = |name: &str| Some(run.join(name)).filter(|path| path.exists());
+    of(PLAIN).or_else(|| of(SEGMENTS))
+}
+
+/// Opens the journal of a run's folder.
+pub fn open(run: &Path) -> Result<Lines, ReadError> {
+    let path = find(run).unwrap_or_else(|| run.join(PLAIN));
+    match path.is_dir() {
+        true => {
+            let source = open_segment(&path, 1)?;
+            Ok(Lines::of(source, Some(path)))
+        }
+        false => Ok(Lines::of(open_plain(&path)?, None)),
+    }
+}
+
+/// Reads the journal of a run's folder into memory.
+pub fn read_run(run: &Path) -> Result<Journal, ReadError> {
+    collect(open(run)?)
+}
+
+/// Reads a plain journal file. See [`Lines`].
 pub fn read_file(path: &Path) -> Result<Journal, ReadError> {
-    let bytes = std::fs::read(path).map_err(|source| ReadError::Io {
+    collect(Lines::of(open_plain(path)?, None))
+}
+
+/// Reads a plain journal. See [`Lines`].
+pub fn read(bytes: &[u8]) -> Result<Journal, ReadError> {
+    collect(Lines::of(Box::new(Cursor::new(bytes.to_vec())), None))
+}
+
+fn open_plain(path: &Path) -> Result<Box<dyn BufRead + Send>, ReadError> {
+    let file = File::open(path).map_err(|source| ReadError::Io {
         path: path.to_owned(),
         source,
     })?;
-    read(&bytes)
+    Ok(Box::new(BufReader::new(file)))
 }
 
-/// Reads a journal up to the first line that is cut, malformed, out of sequence or not chained to
-/// the line before it. Everything up to there is returned together with the reason; what follows
-/// is not looked at, for it can't be trusted.
-pub fn read(bytes: &[u8]) -> Result<Journal, ReadError> {
-    let mut events: Vec<Envelope> = Vec::new();
-    let mut head = GENESIS.to_owned();
-    let mut truncation = None;
-    let mut ended = false;
-    for (index, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
-        let number = index as u64 + 1;
-        match accept(line, index as u64, &head, ended) {
-            Ok((envelope, digest)) => {
-                ended = matches!(envelope.event, Event::End(_));
-                head = digest;
-                events.push(envelope);
-            }
-            Err(why) => {
-                truncation = Some(Truncation { line: number, why });
-                break;
-            }
+fn open_segment(folder: &Path, number: u32) -> Result<Box<dyn BufRead + Send>, ReadError> {
+    let path = segment(folder, number);
+    let error = |source| ReadError::Io {
+        path: path.clone(),
+        source,
+    };
+    let file = File::open(&path).map_err(error)?;
+    let decoder = zstd::stream::read::Decoder::new(file).map_err(error)?;
+    Ok(Box::new(BufReader::new(decoder)))
+}
+
+fn collect(mut lines: Lines) -> Result<Journal, ReadError> {
+    let mut events = Vec::new();
+    for line in &mut lines {
+        if events.is_empty() {
+            check_schema(&line)?;
         }
-        if index == 0 {
-            check_schema(&events[0])?;
-        }
+        events.push(line);
     }
     let header = match events.first().map(|e| &e.event) {
         Some(Event::Header(header)) => (**header).clone(),
         _ => {
-            let why = truncation.map_or_else(|| "it is empty".to_owned(), |t| t.why);
+            let why = lines.truncation.filter(|_| lines.seq == 0);
+            let why = why.map_or_else(|| "it is empty".to_owned(), |t| t.why);
             return Err(ReadError::NoHeader { why });
         }
     };
-    if ended && truncation.is_none() {
-        truncation = miscounted(&events);
-    }
-    if !ended && truncation.is_none() {
-        truncation = Some(Truncation {
-            line: events.len() as u64 + 1,
-            why: "the end record is missing".to_owned(),
-        });
-    }
     Ok(Journal {
         header,
         events,
-        truncation,
-        head,
+        truncation: lines.truncation,
+        head: lines.head,
     })
 }
 
-/// Whether the end record counts other events than there are.
-fn miscounted(events: &[Envelope]) -> Option<Truncation> {
-    let (last, before) = events.split_last()?;
-    let Event::End(end) = &last.event else {
-        return None;
-    };
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for envelope in before {
-        *counts.entry(envelope.event.kind().to_owned()).or_default() += 1;
+impl Iterator for Lines {
+    type Item = Envelope;
+
+    fn next(&mut self) -> Option<Envelope> {
+        while !self.over {
+            match self.line() {
+                Ok(Some(envelope)) => return Some(envelope),
+                Ok(None) => {}
+                Err(why) => return self.cut(why),
+            }
+        }
+        None
     }
-    (counts != end.counts).then(|| Truncation {
-        line: events.len() as u64,
-        why: "the end record counts other events than there are".to_owned(),
-    })
+}
+
+impl Lines {
+    fn of(source: Box<dyn BufRead + Send>, segments: Option<PathBuf>) -> Self {
+        Self {
+            source,
+            segments,
+            number: 1,
+            seq: 0,
+            head: GENESIS.to_owned(),
+            counts: BTreeMap::new(),
+            ended: None,
+            over: false,
+            truncation: None,
+        }
+    }
+
+    /// What is wrong with the rest; known once the last line was read.
+    pub fn truncation(&self) -> Option<&Truncation> {
+        self.truncation.as_ref()
+    }
+
+    /// Where the trusted lines end, so far.
+    pub fn position(&self) -> Position {
+        Position {
+            seq: self.seq,
+            head: self.head.clone(),
+            counts: self.counts.clone(),
+            segment: self.number,
+        }
+    }
+
+    /// The next line; `None` at the end of a segment or of the journal.
+    fn line(&mut self) -> Result<Option<Envelope>, String> {
+        let mut line = Vec::new();
+        let read = (&mut self.source)
+            .take(LINE_MAX)
+            .read_until(b'\n', &mut line);
+        if let Err(error) = read {
+            return Err(match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => "the segment is cut".to_owned(),
+                _ => format!("the segment can't be read: {error}"),
+            });
+        }
+        if line.is_empty() {
+            if !self.next_segment()? {
+                self.finish();
+            }
+            return Ok(None);
+        }
+        let (envelope, digest) = accept(&line, self.seq, &self.head, self.ended.is_some())?;
+        if let Event::End(end) = &envelope.event {
+            self.ended = Some(end.clone());
+        } else {
+            *self
+                .counts
+                .entry(envelope.event.kind().to_owned())
+                .or_default() += 1;
+        }
+        self.head = digest;
+        self.seq += 1;
+        Ok(Some(envelope))
+    }
+
+    fn next_segment(&mut self) -> Result<bool, String> {
+        let Some(folder) = &self.segments else {
+            return Ok(false);
+        };
+        if !segment(folder, self.number + 1).exists() {
+            return Ok(false);
+        }
+        self.source = open_segment(folder, self.number + 1).map_err(|e| e.to_string())?;
+        self.number += 1;
+        Ok(true)
+    }
+
+    /// A segment that ends in the middle of a line: over, unless the next one begins with a part.
+    fn cut(&mut self, why: String) -> Option<Envelope> {
+        let line = self.seq + 1;
+        let mut more = self.next_segment().unwrap_or(false);
+        while more && !self.over {
+            match self.line() {
+                Ok(Some(envelope)) if matches!(envelope.event, Event::Part(_)) => {
+                    return Some(envelope);
+                }
+                Ok(Some(_)) => break,
+                Ok(None) => {}
+                // A part that died before its first line: the one after it may go on.
+                Err(_) => more = self.next_segment().unwrap_or(false),
+            }
+        }
+        self.over = true;
+        self.truncation = Some(Truncation { line, why });
+        None
+    }
+
+    fn finish(&mut self) {
+        self.over = true;
+        let why = match &self.ended {
+            None => "the end record is missing",
+            Some(end) if end.counts != self.counts => {
+                "the end record counts other events than there are"
+            }
+            Some(_) => return,
+        };
+        let line = if self.ended.is_some() {
+            self.seq
+        } else {
+            self.seq + 1
+        };
+        self.truncation = Some(Truncation {
+            line,
+            why: why.to_owned(),
+        });
+    }
 }
 
 fn accept(line: &[u8], seq: u64, head: &str, ended: bool) -> Result<(Envelope, String), String> {

@@ -1,0 +1,176 @@
+//! A journal in segments: nothing is lost where one ends, and what was cut is read up to the cut.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+fn starved(n: u64) -> Event {
+    Event::Starved {
+        from_ns: n,
+        to_ns: n + 1,
+    }
+}
+
+fn header() -> Event {
+    let wall = jiff::Timestamp::UNIX_EPOCH;
+    Event::Header(Box::new(Header {
+        schema: SCHEMA,
+        run: RunInfo {
+            id: "r".into(),
+            kind: RunKind::Soak,
+            profile: "p".into(),
+            seed: 1,
+            target: "t".into(),
+            runtime: "docker".into(),
+            argv: Vec::new(),
+            started_at: wall,
+        },
+        documents: Vec::new(),
+        subject: subject(),
+        images: Default::default(),
+        versions: Default::default(),
+        episodes: Vec::new(),
+    }))
+}
+
+fn subject() -> Subject {
+    Subject {
+        name: "t".into(),
+        digest: "d".into(),
+        version: "v".into(),
+        git_revision: None,
+        dirty: None,
+        defect: None,
+    }
+}
+
+fn put(writer: &mut Writer, event: Event) {
+    let wall = jiff::Timestamp::UNIX_EPOCH;
+    writer.append(0, wall, event).expect("it is written");
+}
+
+fn end(writer: &mut Writer) {
+    let counts = writer.counts().clone();
+    let end = End {
+        reason: EndReason::Completed,
+        detail: None,
+        at_ns: 0,
+        counts,
+    };
+    put(writer, Event::End(end));
+}
+
+/// Four segments, ended.
+fn recorded(run: &Path) -> Seal {
+    let mut writer = Writer::segments_of(run, 2_000).expect("it is created");
+    put(&mut writer, header());
+    for n in 0..40 {
+        put(&mut writer, starved(n));
+    }
+    end(&mut writer);
+    writer.seal().expect("it is sealed")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[test]
+fn segments_are_one_chain_and_lose_no_line() {
+    let run = folder();
+    let seal = recorded(run.path());
+    let files = fs::read_dir(run.path().join(SEGMENTS)).expect("it is a folder");
+    assert!(files.count() >= 4);
+    let journal = read_run(run.path()).expect("it is readable");
+    assert_eq!(journal.truncation, None);
+    assert_eq!(
+        (journal.events.len() as u64, &journal.head),
+        (seal.lines, &seal.head)
+    );
+}
+
+#[test]
+fn a_segment_that_is_missing_or_swapped_is_seen() {
+    let run = folder();
+    recorded(run.path());
+    let at = |n: u32| writer::segment(&run.path().join(SEGMENTS), n);
+    let second = fs::read(at(2)).expect("it is there");
+    fs::copy(at(3), at(2)).expect("it is copied");
+    let journal = read_run(run.path()).expect("it is readable");
+    let cut = journal.truncation.expect("it is seen");
+    assert!(cut.why.starts_with("sequence number"), "{}", cut.why);
+    fs::write(at(2), second).expect("it is written");
+    assert_eq!(read_run(run.path()).expect("readable").truncation, None);
+    fs::remove_file(at(4)).expect("it is removed");
+    assert!(read_run(run.path()).expect("readable").truncation.is_some());
+}
+
+#[test]
+fn cut_at_any_byte_it_is_read_up_to_the_cut() {
+    let run = folder();
+    let mut writer = Writer::segments(run.path()).expect("it is created");
+    put(&mut writer, header());
+    let path = writer::segment(&run.path().join(SEGMENTS), 1);
+    // What was flushed survives, whatever was written of the rest.
+    let mut flushed = vec![(0, 0)];
+    for n in 0..20 {
+        writer.flush().expect("it is flushed");
+        let length = fs::metadata(&path).expect("it is there").len() as usize;
+        flushed.push((length, n + 1));
+        put(&mut writer, starved(n));
+    }
+    end(&mut writer);
+    writer.seal().expect("it is sealed");
+    let bytes = fs::read(&path).expect("it is there");
+    for length in 0..bytes.len() {
+        fs::write(&path, &bytes[..length]).expect("it is written");
+        let least = flushed.iter().rev().find(|(at, _)| *at <= length);
+        let least = least.map_or(0, |(_, lines)| *lines);
+        match read_run(run.path()) {
+            Ok(journal) => {
+                assert!(journal.events.len() as u64 >= least, "at byte {length}");
+                assert!(journal.truncation.is_some(), "at byte {length}");
+            }
+            Err(error) => assert!(least == 0, "at byte {length}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_part_goes_on_after_a_cut_and_only_a_part_may() {
+    for part in [true, false] {
+        let run = folder();
+        let mut writer = Writer::segments(run.path()).expect("it is created");
+        put(&mut writer, header());
+        put(&mut writer, starved(1));
+        writer.flush().expect("it is flushed");
+        std::mem::forget(writer);
+        let mut lines = open(run.path()).expect("it is readable");
+        assert_eq!((&mut lines).count(), 2);
+        assert!(lines.truncation().is_some(), "it was cut");
+        let mut writer = Writer::resume(run.path(), &lines.position()).expect("it goes on");
+        let event = Part {
+            number: 2,
+            from_ns: 1,
+            at_ns: 5,
+            lost: None,
+            episode: 0,
+            subject: subject(),
+            argv: Vec::new(),
+        };
+        put(
+            &mut writer,
+            if part {
+                Event::Part(Box::new(event))
+            } else {
+                starved(2)
+            },
+        );
+        end(&mut writer);
+        writer.seal().expect("it is sealed");
+        let journal = read_run(run.path()).expect("it is readable");
+        assert_eq!(journal.truncation.is_none(), part);
+        assert_eq!(journal.events.len(), if part { 4 } else { 2 });
+    }
+}

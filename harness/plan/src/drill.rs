@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::alerts::{self, ReadBeside};
 use crate::check::Broken;
 use crate::diag::{Diagnostics, Parsed, Problem, Sink};
 use crate::model::*;
@@ -10,16 +11,41 @@ use crate::names::{self, known, unique};
 use crate::node::{Node, Text};
 use crate::observe::Probes;
 use crate::plan::instance_name;
+use crate::rules::RuleFile;
 use crate::when::Moments;
-use crate::{grammar, observe, phase};
+use crate::{expand, grammar, observe, phase};
 
 const QUIESCE: Duration = Duration::from_secs(20);
 
 /// Parses a drill file against the target that it is for. The drill is named after the file.
 ///
+/// Files that it names aren't read: this is how a recorded drill is parsed again.
+///
 /// # Errors
 /// Everything that is wrong with the text, in its order.
 pub fn parse_drill(path: &str, text: &str, target: &Target) -> Result<Parsed<Drill>, Diagnostics> {
+    parse(path, text, target, None)
+}
+
+/// Parses a drill file together with the alert rules that it names relative to itself.
+///
+/// # Errors
+/// Everything that is wrong with the texts, in their order.
+pub fn parse_drill_with(
+    path: &str,
+    text: &str,
+    target: &Target,
+    read: ReadBeside<'_>,
+) -> Result<Parsed<Drill>, Diagnostics> {
+    parse(path, text, target, Some(read))
+}
+
+fn parse(
+    path: &str,
+    text: &str,
+    target: &Target,
+    read: Option<ReadBeside<'_>>,
+) -> Result<Parsed<Drill>, Diagnostics> {
     names::parse_file(path, text, &grammar::DRILL, |sink, root, broken| {
         let mut cx = Cx {
             sink,
@@ -27,8 +53,14 @@ pub fn parse_drill(path: &str, text: &str, target: &Target) -> Result<Parsed<Dri
             broken,
             moments: moments(root),
             instances: Vec::new(),
+            has_rules: root.has("alerts"),
+            rules: None,
         };
-        Some(decode(&mut cx, root, names::stem(path)))
+        let alerts = alerts::rules(&mut cx, root, read);
+        Some(Drill {
+            alerts,
+            ..decode(&mut cx, root, names::stem(path))
+        })
     })
 }
 
@@ -40,6 +72,9 @@ pub(crate) struct Cx<'a, 's> {
     pub moments: Moments<'a>,
     /// Names of all instances.
     pub instances: Vec<String>,
+    /// Whether the drill names a rules file, and its content where that was read.
+    pub has_rules: bool,
+    pub rules: Option<RuleFile>,
 }
 
 impl Cx<'_, '_> {
@@ -98,10 +133,11 @@ fn moments<'a>(root: Node<'a>) -> Moments<'a> {
 }
 
 fn decode(cx: &mut Cx<'_, '_>, root: Node<'_>, name: String) -> Drill {
-    for key in ["phase", "mark", "expect"] {
+    for key in ["phase", "mark"] {
         let ids = root.nodes(key).into_iter().filter_map(|n| n.text("id"));
         unique(cx.sink, key, ids);
     }
+    unique_expects(cx, root);
     let acts = root.nodes("phase").into_iter().flat_map(|p| p.nodes("act"));
     unique(cx.sink, "act", acts.filter_map(|act| act.text("id")));
 
@@ -114,6 +150,7 @@ fn decode(cx: &mut Cx<'_, '_>, root: Node<'_>, name: String) -> Drill {
     for node in root.nodes("phase") {
         phases.push(cx.item(node, |cx| phase::phase(cx, node, &mut sent)));
     }
+    dumped_before_restored(cx, root);
     let mut probes = Probes::default();
     let mut marks = Vec::new();
     for node in root.nodes("mark") {
@@ -138,10 +175,40 @@ fn decode(cx: &mut Cx<'_, '_>, root: Node<'_>, name: String) -> Drill {
         probes: probes.0,
         marks,
         expects,
+        alerts: None,
         quiesce: root.duration("quiesce").unwrap_or(QUIESCE),
     };
     lints(cx, root, &drill);
     drill
+}
+
+/// Those that one `[[expect]]` stands for have ids of their own.
+fn unique_expects(cx: &mut Cx<'_, '_>, root: Node<'_>) {
+    let nodes = root.nodes("expect");
+    let ids: Vec<(String, usize)> = nodes
+        .iter()
+        .filter_map(|node| Some((expand::id(*node)?, node.at("id"))))
+        .collect();
+    let texts = ids.iter().map(|(id, at)| Text { value: id, at: *at });
+    unique(cx.sink, "expect", texts);
+}
+
+/// A restore without a dump before it would restore nothing, or another run's state.
+fn dumped_before_restored(cx: &mut Cx<'_, '_>, root: Node<'_>) {
+    let mut dumped = false;
+    for act in root.nodes("phase").into_iter().flat_map(|p| p.nodes("act")) {
+        match act.text("kind").map(|kind| (kind.value, kind.at)) {
+            Some(("dump", _)) => dumped = true,
+            Some(("restore", at)) if !dumped => {
+                let problem = Problem::new("nothing was dumped before this restore");
+                cx.sink.error(
+                    at,
+                    problem.expected("an act of kind dump in an earlier place"),
+                );
+            }
+            _ => {}
+        }
+    }
 }
 
 fn instances(target: &Target, replicas: &BTreeMap<String, u32>) -> Vec<String> {
@@ -195,7 +262,7 @@ fn catches(cx: &mut Cx<'_, '_>, root: Node<'_>, expects: &[Expect]) -> BTreeMap<
     // Those that didn't decode were reported; naming them is no second mistake.
     let mut ids: Vec<String> = expects.iter().map(|e| e.id.clone()).collect();
     for expect in root.nodes("expect") {
-        let id = expect.string("id");
+        let id = expand::id(expect).unwrap_or_default();
         let split = ids.iter().any(|known| known.starts_with(&format!("{id}/")));
         if !split && !ids.contains(&id) {
             ids.push(id);
@@ -230,6 +297,7 @@ fn lints(cx: &mut Cx<'_, '_>, root: Node<'_>, drill: &Drill) {
             "no phase has a fault or an act: nothing is tried",
         );
     }
+    alerts::silence_lint(cx.sink, at("expect"), drill);
     let needs = &drill.needs;
     if needs.mode.is_none() && needs.executing.is_none() && needs.accepted.is_none() {
         cx.sink.lint(

@@ -3,14 +3,19 @@
 mod drill;
 mod gate;
 mod observe;
+mod policy;
+mod soak;
 mod target;
+mod watch;
 
 pub use drill::DRILL;
-pub use gate::{POLICY, PROFILE};
+pub use gate::PROFILE;
+pub use policy::{ATTESTATIONS, POLICY, WAIVERS};
 pub use target::TARGET;
 
 use crate::spec::{Key, Table, Ty, opt, req};
 use observe::{EXPECT, MARK};
+use watch::WATCH;
 
 const ONE_TO_MILLION: Ty = Ty::Int {
     min: 1,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::diag::{Parsed, Problem, Sink};
+use crate::expand::expand;
 use crate::node::{Node, Text};
 use crate::template;
 use crate::{Diagnostics, check, check::Broken, spec::Table};
@@ -15,7 +16,7 @@ pub(crate) fn parse_file<T>(
     decode: impl FnOnce(&mut Sink<'_>, Node<'_>, &Broken) -> Option<T>,
 ) -> Result<Parsed<T>, Diagnostics> {
     let mut sink = Sink::new(path, text);
-    let (document, errors) = toml::de::DeTable::parse_recoverable(text);
+    let (mut document, errors) = toml::de::DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let mut line = None;
         for error in errors {
@@ -34,6 +35,7 @@ pub(crate) fn parse_file<T>(
         }
         return sink.finish(None, None);
     }
+    expand(&mut sink, document.get_mut());
     let root = Node {
         table: document.get_ref(),
         at: 0,

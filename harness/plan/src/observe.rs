@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::alerts;
 use crate::diag::{Problem, list};
 use crate::drill::Cx;
+use crate::expand;
 use crate::grammar::OPERATORS;
 use crate::model::*;
+use crate::monitor::PROMETHEUS;
 use crate::names::known;
 use crate::node::{self, Node};
 use crate::units;
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const DEADLINE_MAX: Duration = Duration::from_secs(10);
+/// What firedrill itself is called where a container is asked for.
+const HARNESS: &str = "harness";
 const EVERY_MIN: Duration = Duration::from_millis(10);
 const EVERY_FAST: Duration = Duration::from_millis(100);
 const EVERY_SLOW: Duration = Duration::from_secs(1);
@@ -25,7 +30,7 @@ pub(crate) struct Probes(pub Vec<Probe>);
 impl Probes {
     /// Adds what is asked for to the probe of the same thing, if there is one. The shared probe takes the
     /// faster pace, and the longer deadline: an answer's latency is judged by the checks themselves.
-    fn add(&mut self, probe: Probe) {
+    pub fn add(&mut self, probe: Probe) {
         let Some(known) = self.0.iter_mut().find(|p| p.id == probe.id) else {
             self.0.push(probe);
             return;
@@ -55,6 +60,7 @@ fn merge<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
 /// A mark, if it can be made sense of.
 pub(crate) fn mark(cx: &mut Cx<'_, '_>, node: Node<'_>, probes: &mut Probes) -> Option<Mark> {
     let phase = cx.moments.phase(cx.sink, node, "in");
+    alerts::states_fit(cx, node);
     let mut observed = observe(cx, node, probes);
     if observed.len() > 1 {
         let problem = Problem::new("a mark looks at one service");
@@ -71,8 +77,9 @@ pub(crate) fn mark(cx: &mut Cx<'_, '_>, node: Node<'_>, probes: &mut Probes) -> 
 pub(crate) fn expects(cx: &mut Cx<'_, '_>, node: Node<'_>, probes: &mut Probes) -> Vec<Expect> {
     let observed = observe(cx, node, probes);
     let when = cx.moments.when(cx.sink, node.node("when"));
+    alerts::states_fit(cx, node);
     growth_fits(cx, node, when.as_ref());
-    let (Some(when), Some(id)) = (when, node.text("id")) else {
+    let (Some(when), Some(id)) = (when, expand::id(node)) else {
         return Vec::new();
     };
     let counts = !node.has("probe");
@@ -92,8 +99,8 @@ pub(crate) fn expects(cx: &mut Cx<'_, '_>, node: Node<'_>, probes: &mut Probes) 
         .into_iter()
         .map(|one| Expect {
             id: match &one.service {
-                Some(service) if several => format!("{}/{service}", id.value),
-                _ => id.owned(),
+                Some(service) if several => format!("{id}/{service}"),
+                _ => id.clone(),
             },
             what: node.string("what"),
             source: node.maybe_string("source"),
@@ -153,6 +160,7 @@ struct Observed {
 fn observe(cx: &mut Cx<'_, '_>, node: Node<'_>, probes: &mut Probes) -> Vec<Observed> {
     let operated = node.has("probe") || node.has("count");
     let is = predicate(cx.sink, node, operated);
+    can_fail(cx.sink, node);
     if let Some(probe) = node.node("probe") {
         let made = self::probe(cx, probe);
         return made
@@ -204,6 +212,30 @@ fn observe(cx: &mut Cx<'_, '_>, node: Node<'_>, probes: &mut Probes) -> Vec<Obse
             })
         })
         .collect()
+}
+
+/// Refuses checks that hold whatever the target does.
+fn can_fail(sink: &mut crate::diag::Sink<'_>, node: Node<'_>) {
+    let status = node
+        .node("probe")
+        .is_some_and(|p| p.text("field").is_some_and(|f| f.value == "status"));
+    let ordered = ["at_most", "below", "at_least", "above"];
+    if let Some(key) = ordered.into_iter().find(|k| status && node.has(k)) {
+        let problem = Problem::new(format!(
+            "\"{key}\" of a status, which is no quantity: errors hold it as well"
+        ));
+        sink.error(node.at(key), problem.expected("equals or one_of"));
+    }
+    let sent = node
+        .node("count")
+        .filter(|c| c.text("op").is_some_and(|op| op.value == "any"))
+        .filter(|c| !c.has("status") && !c.has("detail"));
+    if let Some(sent) = sent {
+        let problem = Problem::new("this counts what the drill itself sent, whatever became of it");
+        let expected =
+            "op = \"ok\", \"rejected\", \"failed\" or \"unknown\", a status, or a detail";
+        sink.error(sent.at("op"), problem.expected(expected));
+    }
 }
 
 /// The node's operator. Exactly one where one is needed, else none.
@@ -286,10 +318,22 @@ fn selectors(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(FactSelector, Option<S
     if let Some(chain) = node.text("chain") {
         needs_chain(cx, chain.at);
         let signals_of = cx.moments.signals_of(cx.sink, node);
+        let origin = node.maybe_string("origin");
         let fields = field_bounds(node);
+        let outcome = node.maybe_string("outcome");
         let selector = match chain.value {
-            "submission" => FactSelector::ChainSubmission { signals_of, fields },
-            _ => FactSelector::ChainFirstSend { signals_of, fields },
+            "submission" => FactSelector::ChainSubmission {
+                outcome,
+                signals_of,
+                origin,
+                fields,
+            },
+            _ => FactSelector::ChainFirstSend {
+                outcome,
+                signals_of,
+                origin,
+                fields,
+            },
         };
         return vec![(selector, None)];
     }
@@ -323,6 +367,7 @@ fn selectors(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(FactSelector, Option<S
             state: node.maybe_string("op").filter(|op| op != "any"),
             status: node.small("status"),
             detail: node.maybe_string("detail"),
+            names: names_of_refusals(cx, node),
             origin: node.maybe_string("origin"),
         };
         return vec![(selector, None)];
@@ -338,8 +383,20 @@ fn row(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<FactSelector> {
         table: row.owned(),
         columns: node.map("where"),
         signals_of: cx.moments.signals_of(cx.sink, node),
+        origin: node.maybe_string("origin"),
         fields: field_bounds(node),
     })
+}
+
+/// What a refusal must name; only a target that says where its answers do so can be asked.
+fn names_of_refusals(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<String> {
+    let names = node.text("names")?;
+    if cx.target.signals.names.is_empty() {
+        let problem = Problem::new("the target doesn't say where its answers name what is wrong");
+        let problem = problem.expected("signals.names in the target file");
+        cx.sink.error(names.at, problem);
+    }
+    Some(names.owned())
 }
 
 /// The conditions on numeric fields that a selector names.
@@ -378,7 +435,7 @@ fn service_keys(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<String> {
 }
 
 /// The probes that a table means, and the field of each.
-fn probe(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(Probe, String)> {
+pub(crate) fn probe(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(Probe, String)> {
     let kinds = kinds(cx, node);
     let fast = node.has("http") || node.has("redis");
     let every = node
@@ -410,6 +467,9 @@ fn probe(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(Probe, String)> {
 }
 
 fn kinds(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(ProbeKind, String)> {
+    if let Some(asked) = alerts::probe(cx, node) {
+        return vec![asked];
+    }
     let field = node.string("field");
     if let Some(service) = node.text("http") {
         cx.instance(service);
@@ -464,9 +524,15 @@ fn kinds(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(ProbeKind, String)> {
         };
         return vec![(kind, value())];
     }
+    if node.has("load") {
+        return vec![(ProbeKind::Load, node.string("load"))];
+    }
     let Some(service) = node.text("container") else {
         return Vec::new();
     };
+    if service.value == HARNESS && cx.target.service(HARNESS).is_none() {
+        return vec![(ProbeKind::Harness, field)];
+    }
     cx.instance(service);
     let kind = ProbeKind::Container {
         service: service.owned(),
@@ -474,14 +540,26 @@ fn kinds(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(ProbeKind, String)> {
     vec![(kind, field)]
 }
 
-fn service_of(kind: &ProbeKind) -> &str {
+pub(crate) fn service_of(kind: &ProbeKind) -> &str {
     match kind {
         ProbeKind::Http { service, .. }
         | ProbeKind::Metrics { service, .. }
         | ProbeKind::Sql { service, .. }
         | ProbeKind::RedisGet { service, .. }
         | ProbeKind::Container { service } => service,
+        ProbeKind::Harness => HARNESS,
+        ProbeKind::Load => "load",
+        ProbeKind::Promql { .. } | ProbeKind::Alert { .. } => PROMETHEUS,
     }
+}
+
+fn digest(query: &str) -> String {
+    hex::encode(&Sha256::digest(query.as_bytes())[..8])
+}
+
+/// Id of the probe that asks a metrics server for an expression.
+pub fn promql_probe(query: &str) -> String {
+    format!("promql:{}", digest(query))
 }
 
 /// What is probed, as text; a query by its digest.
@@ -489,11 +567,12 @@ fn probe_id(kind: &ProbeKind) -> String {
     match kind {
         ProbeKind::Http { service, path, .. } => format!("http:{service}:{path}"),
         ProbeKind::Metrics { service, path, .. } => format!("metrics:{service}:{path}"),
-        ProbeKind::Sql { service, query } => {
-            let digest = hex::encode(Sha256::digest(query.as_bytes()));
-            format!("sql:{service}:{}", &digest[..16])
-        }
+        ProbeKind::Sql { service, query } => format!("sql:{service}:{}", digest(query)),
+        ProbeKind::Promql { query } => promql_probe(query),
+        ProbeKind::Alert { alert } => format!("alert:{alert}"),
         ProbeKind::RedisGet { service, key } => format!("redis:{service}:{key}"),
         ProbeKind::Container { service } => format!("container:{service}"),
+        ProbeKind::Harness => HARNESS.to_owned(),
+        ProbeKind::Load => "load".to_owned(),
     }
 }

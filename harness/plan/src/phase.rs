@@ -7,7 +7,7 @@ use crate::diag::{Problem, Sink};
 use crate::drill::Cx;
 use crate::model::*;
 use crate::names::{self, known};
-use crate::node::{Node, Text};
+use crate::node::{self, Node, Text};
 use crate::signal;
 
 /// Kinds of acts that send signals, which a later one can resend.
@@ -114,12 +114,28 @@ fn fault(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<Fault> {
         cx.instance(target);
     }
     Some(Fault {
-        kind: fault_kind(kind.value, node)?,
+        kind: fault_kind(cx.sink, kind.value, node)?,
         target: target.owned(),
+        between: between(cx.sink, node),
     })
 }
 
-fn fault_kind(kind: &str, node: Node<'_>) -> Option<FaultKind> {
+fn between(sink: &mut Sink<'_>, node: Node<'_>) -> Option<(Duration, Duration)> {
+    let texts = node.texts("between");
+    let times = texts.iter().map(|t| crate::units::parse_duration(t.value));
+    let times: Vec<Duration> = times.collect::<Result<_, _>>().ok()?;
+    let [from, to] = times[..] else { return None };
+    if from >= to {
+        let problem = Problem::new("no moment lies between these two");
+        sink.error(
+            node.at("between"),
+            problem.expected("the earlier one first"),
+        );
+    }
+    Some((from, to))
+}
+
+fn fault_kind(sink: &mut Sink<'_>, kind: &str, node: Node<'_>) -> Option<FaultKind> {
     Some(match kind {
         "pause" => FaultKind::Pause,
         "kill" => FaultKind::Kill,
@@ -131,10 +147,16 @@ fn fault_kind(kind: &str, node: Node<'_>) -> Option<FaultKind> {
             value: node.string("value"),
             heal: node.string("heal"),
         },
-        "latency" => FaultKind::Latency {
-            latency: node.duration("latency")?,
-            jitter: node.duration("jitter").unwrap_or_default(),
-        },
+        "latency" => {
+            let latency = node.duration("latency")?;
+            let jitter = node.duration("jitter").unwrap_or_default();
+            if jitter >= latency {
+                let problem = Problem::new("the jitter is no less than the latency");
+                let wanted = "less jitter: a delay that may be none can't be proven";
+                sink.error(node.at("jitter"), problem.expected(wanted));
+            }
+            FaultKind::Latency { latency, jitter }
+        }
         "bandwidth" => FaultKind::Bandwidth {
             bytes_per_s: node.size("bytes_per_s")?,
         },
@@ -157,6 +179,17 @@ fn fault_kind(kind: &str, node: Node<'_>) -> Option<FaultKind> {
 
 fn act(cx: &mut Cx<'_, '_>, node: Node<'_>, sent: &[String]) -> Option<ActKind> {
     Some(match node.text("kind")?.value {
+        "await" => {
+            let service = node.text("http")?;
+            cx.instance(service);
+            ActKind::Await {
+                service: service.owned(),
+                path: node.string("path"),
+                pointer: node.string("json"),
+                equals: node.string("equals"),
+                within: node.duration("within")?,
+            }
+        }
         "redis_set" => {
             let service = node.text("target")?;
             cx.role(service, Role::Redis, "service of role redis");
@@ -169,6 +202,9 @@ fn act(cx: &mut Cx<'_, '_>, node: Node<'_>, sent: &[String]) -> Option<ActKind> 
         "restart" => ActKind::Restart {
             services: cx.instances(node, "services"),
         },
+        "recreate" => recreate(cx, node),
+        "dump" => backup(cx, node, ActKind::Dump),
+        "restore" => backup(cx, node, ActKind::Restore),
         "http" => http(cx, node)?,
         "burst" => ActKind::Burst {
             count: node.small("count")?,
@@ -178,8 +214,36 @@ fn act(cx: &mut Cx<'_, '_>, node: Node<'_>, sent: &[String]) -> Option<ActKind> 
         "twins" => ActKind::Twins {
             count: node.small("count")?,
         },
+        "malformed" => malformed(cx, node)?,
         _ => return None,
     })
+}
+
+fn recreate(cx: &mut Cx<'_, '_>, node: Node<'_>) -> ActKind {
+    let references = names::references(&cx.target.secrets);
+    crate::target::environment(cx.sink, node.node("env"), &references);
+    ActKind::Recreate {
+        services: cx.instances(node, "services"),
+        env: node.map("env"),
+    }
+}
+
+/// An act that needs the target to say how it is backed up, and a table by whose rows a restore shows.
+fn backup(cx: &mut Cx<'_, '_>, node: Node<'_>, kind: ActKind) -> ActKind {
+    if cx.target.backup.is_none() {
+        let problem = Problem::new("the target doesn't say how it is backed up");
+        cx.sink.error(
+            node.at("kind"),
+            problem.expected("[backup] in the target file"),
+        );
+    } else if !cx.target.audit.sql.contains_key("intent") {
+        let problem = Problem::new("the target names no rows by which a restore shows");
+        cx.sink.error(
+            node.at("kind"),
+            problem.expected("intent in [audit.sql] of the target file"),
+        );
+    }
+    kind
 }
 
 fn http(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<ActKind> {
@@ -203,7 +267,34 @@ fn http(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<ActKind> {
         path: node.string("path"),
         headers: node.map("headers"),
         body: node.maybe_string("body"),
-        status: node.small("status").unwrap_or(200),
+        status: statuses(node),
+    })
+}
+
+/// The statuses that an answer may have.
+fn statuses(node: Node<'_>) -> Vec<u16> {
+    let given = node.values("status").into_iter();
+    let all: Vec<u16> = given
+        .filter_map(|v| node::integer(v.get_ref())?.try_into().ok())
+        .collect();
+    if all.is_empty() { vec![200] } else { all }
+}
+
+fn malformed(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<ActKind> {
+    let word = node.text("class")?;
+    let class = Malformed::of(word.value)?;
+    if class == Malformed::Field && cx.target.signals.fields.is_empty() {
+        let problem = Problem::new("the target doesn't say what the fields of a signal may hold");
+        let problem = problem.expected("[signals.fields] in the target file");
+        cx.sink.error(word.at, problem);
+    }
+    if let Some(overrides) = node.node("overrides") {
+        signal::check_overrides(cx.sink, overrides, &cx.target.signals);
+    }
+    Some(ActKind::Malformed {
+        class,
+        count: node.small("count")?,
+        overrides: node.map("overrides"),
     })
 }
 

@@ -71,6 +71,18 @@ pub(crate) fn instance_name(service: &str, number: u32) -> String {
 }
 
 impl Profile {
+    /// The drills that it names, each once.
+    pub fn drill_names(&self) -> Vec<&str> {
+        let drawn = self.mix.iter().flat_map(|m| m.weights.keys());
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.drills.iter().chain(drawn) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// How long the profile takes with these drills: their holds and quiescence, and the quiet time
     /// around each.
     pub fn length<'d>(&self, drills: impl IntoIterator<Item = &'d Drill>) -> Duration {

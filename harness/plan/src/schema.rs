@@ -12,6 +12,8 @@ pub enum FileKind {
     Target,
     Policy,
     Profile,
+    Waivers,
+    Attestations,
 }
 
 impl FileKind {
@@ -22,6 +24,8 @@ impl FileKind {
             FileKind::Target => &grammar::TARGET,
             FileKind::Policy => &grammar::POLICY,
             FileKind::Profile => &grammar::PROFILE,
+            FileKind::Waivers => &grammar::WAIVERS,
+            FileKind::Attestations => &grammar::ATTESTATIONS,
         }
     }
 }
@@ -46,8 +50,12 @@ fn table(spec: &Table, kind: Option<&str>) -> Value {
         properties.insert("kind".into(), json!({ "const": kind }));
         required.push("kind");
     }
+    let expands = spec.keys.iter().any(|key| key.name == "each");
     for key in spec.keys {
         let mut schema = value(&key.ty);
+        if expands && !["id", "each"].contains(&key.name) {
+            or_placeholder(&mut schema);
+        }
         if let Value::Object(map) = &mut schema {
             map.insert("description".into(), json!(key.doc));
         }
@@ -72,6 +80,20 @@ fn table(spec: &Table, kind: Option<&str>) -> Value {
         schema["allOf"] = json!(sets);
     }
     schema
+}
+
+/// Wherever a text has a form of its own, one that holds the placeholder of `each` fits as well.
+fn or_placeholder(schema: &mut Value) {
+    let formed = schema["pattern"].is_string() || schema["enum"].is_array();
+    match schema {
+        whole if formed => {
+            let own = whole.take();
+            *whole = json!({ "anyOf": [own, { "type": "string", "pattern": r"\{each\}" }] });
+        }
+        Value::Object(map) => map.values_mut().for_each(or_placeholder),
+        Value::Array(items) => items.iter_mut().for_each(or_placeholder),
+        _ => {}
+    }
 }
 
 fn exactly_one(set: &[&str]) -> Value {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::diag::{Problem, Sink};
-use crate::model::Signals;
+use crate::model::{Field, Signals, Takes};
 use crate::names::{self, known};
 use crate::node::{Node, text};
 use crate::template::{UnknownPlaceholder, render};
@@ -84,6 +84,62 @@ pub(crate) fn check(sink: &mut Sink<'_>, node: Node<'_>, signals: &Signals) {
         let key = if one.key == two.key { "key" } else { "body" };
         let problem = Problem::new(format!("{key} is the same for every signal"));
         sink.error(node.at(key), problem.expected("{seq} in it"));
+    }
+}
+
+/// What the fields of a body may hold.
+pub(crate) fn fields(signals: Node<'_>) -> BTreeMap<String, Field> {
+    let field = |node: Node<'_>| {
+        let takes = match node.text("kind")?.value {
+            "text" => Takes::Text {
+                longest: node.small("longest")?,
+                matches: node.maybe_string("matches"),
+            },
+            "word" => Takes::Word {
+                of: node.strings("of"),
+            },
+            "integer" => Takes::Integer,
+            _ => Takes::Number {
+                zero: node.bool("zero").unwrap_or(false),
+            },
+        };
+        let optional = node.bool("optional").unwrap_or(false);
+        Some(Field { optional, takes })
+    };
+    let Some(node) = signals.node("fields") else {
+        return BTreeMap::new();
+    };
+    node.entries()
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.owned(), field(Node::of(value)?)?)))
+        .collect()
+}
+
+impl Field {
+    /// Whether a body may hold this value here. A pattern that doesn't compile is matched by nothing:
+    /// a file that was parsed holds none.
+    pub fn accepts(&self, value: &serde_json::Value) -> bool {
+        if value.is_null() {
+            return self.optional;
+        }
+        match &self.takes {
+            Takes::Text { longest, matches } => value.as_str().is_some_and(|text| {
+                let length = text.chars().count();
+                let fits = |pattern: &String| {
+                    regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
+                };
+                (1..=*longest as usize).contains(&length)
+                    && !text.chars().any(char::is_control)
+                    && matches.as_ref().is_none_or(fits)
+            }),
+            Takes::Word { of } => value
+                .as_str()
+                .is_some_and(|text| of.iter().any(|word| word == text)),
+            Takes::Integer => value.as_i64().is_some(),
+            Takes::Number { zero } => value
+                .as_f64()
+                .is_some_and(|n| n.is_finite() && (n > 0.0 || *zero && n == 0.0)),
+        }
     }
 }
 

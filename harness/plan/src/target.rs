@@ -6,9 +6,15 @@ use std::time::Duration;
 use crate::check::Broken;
 use crate::diag::{Diagnostics, Parsed, Problem, Sink};
 use crate::model::*;
+use crate::monitor::PROMETHEUS;
 use crate::names::{self, known, unique};
 use crate::node::{Node, Text};
 use crate::{grammar, signal, template, units};
+
+/// Pace of scrapes where the file doesn't say, and the fastest one.
+const SCRAPE: Duration = Duration::from_secs(1);
+const SCRAPE_MIN: Duration = Duration::from_millis(100);
+const BACKUP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Reads a file named relative to the target file; the error says why it can't.
 type Read<'r> = &'r dyn Fn(&str) -> Result<String, String>;
@@ -48,7 +54,9 @@ fn decode(sink: &mut Sink<'_>, root: Node<'_>, broken: &Broken, read: Read<'_>) 
     };
     let defects = at.defects(sink, root);
     let mode = at.mode(sink, root);
+    let prometheus = at.prometheus(sink, root);
     let audit = at.audit(sink, root);
+    let backup = at.backup(sink, root);
     let signals = at.signals(sink, root, &secrets);
     unused_secrets(sink, root, &signals.secret);
     Target {
@@ -59,8 +67,11 @@ fn decode(sink: &mut Sink<'_>, root: Node<'_>, broken: &Broken, read: Read<'_>) 
         env: root.map("env"),
         signals,
         mode,
+        prometheus,
         audit,
+        backup,
         metrics: root.strings("metrics"),
+        metric: root.map("metric"),
         ready_within: root
             .duration("ready_within")
             .unwrap_or(Duration::from_secs(60)),
@@ -147,6 +158,7 @@ fn service(sink: &mut Sink<'_>, node: Node<'_>, references: &[String], read: Rea
         role: role(&node.string("role")),
         image,
         command: node.strings("command"),
+        files: BTreeMap::new(),
         env: node.map("env"),
         healthy,
         ports,
@@ -331,6 +343,30 @@ impl Places<'_> {
         })
     }
 
+    fn prometheus(&self, sink: &mut Sink<'_>, root: Node<'_>) -> Option<Prometheus> {
+        let node = root.node("prometheus")?;
+        let named = root.nodes("service").into_iter();
+        let mut named = named.filter_map(|service| service.text("name"));
+        if let Some(taken) = named.find(|name| name.value == PROMETHEUS) {
+            let message =
+                format!("service \"{PROMETHEUS}\" is the one that [prometheus] describes");
+            sink.error(taken.at, Problem::new(message).expected("another name"));
+        }
+        let scrape_every = node.duration("scrape_every").unwrap_or(SCRAPE);
+        if scrape_every < SCRAPE_MIN {
+            let problem = Problem::new("a pace that no scrape keeps");
+            sink.error(node.at("scrape_every"), problem.expected("100ms or more"));
+        }
+        Some(Prometheus {
+            image: image(sink, node, &|_| Err("it takes no schema".to_string())),
+            scrape_every,
+            services: self.services(sink, node),
+            path: node
+                .maybe_string("path")
+                .unwrap_or_else(|| "/metrics".to_string()),
+        })
+    }
+
     fn signals(
         &self,
         sink: &mut Sink<'_>,
@@ -356,6 +392,8 @@ impl Places<'_> {
             deadline: node.duration("deadline").unwrap_or(Duration::from_secs(5)),
             word: node.string("word"),
             reason: node.string("reason"),
+            names: node.strings("names"),
+            fields: signal::fields(node),
             unknown_reasons: node.strings("unknown_reasons"),
             max_in_flight: node.small("max_in_flight").unwrap_or(256),
         };
@@ -404,6 +442,17 @@ impl Places<'_> {
                 .filter_map(|metric| self.metric(sink, metric))
                 .collect(),
         }
+    }
+
+    fn backup(&self, sink: &mut Sink<'_>, root: Node<'_>) -> Option<Backup> {
+        let node = root.node("backup")?;
+        let (service, _) = self.port(sink, node, None);
+        Some(Backup {
+            service,
+            dump: node.strings("dump"),
+            restore: node.strings("restore"),
+            deadline: node.duration("deadline").unwrap_or(BACKUP_DEADLINE),
+        })
     }
 
     fn metric(&self, sink: &mut Sink<'_>, node: Node<'_>) -> Option<MetricEquation> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use firedrill_plan::{
-    Diagnostic, Severity, Target, parse_drill, parse_policy, parse_profile, parse_target,
+    Diagnostic, Known, Severity, Target, parse_drill, parse_policy, parse_profile, parse_target,
 };
 
 fn read(path: &str) -> String {
@@ -182,13 +182,13 @@ fn misspelt_kinds_and_marks() {
         "hold = \"5s\"",
         "hold = \"5s\"\nact = { kind = \"brust\", count = 1 }",
         "\"brust\"",
-        "unknown act kind \"brust\"; expected redis_set, restart, http, burst, duplicate or twins; did you mean \"burst\"?",
+        "unknown act kind \"brust\"; expected await, redis_set, restart, recreate, dump, restore, http, burst, duplicate, twins or malformed; did you mean \"burst\"?",
     );
     drill_case(
         "{ http = \"worker\", path = \"/health\", json = \"/mode\" }",
         "{ htp = \"worker\", path = \"/health\", json = \"/mode\" }",
         "htp",
-        "unknown key \"htp\" in probe; expected http, metric, sql, redis or container; did you mean \"http\"?",
+        "unknown key \"htp\" in probe; expected http, metric, sql, redis, container, load, promql or alert; did you mean \"http\"?",
     );
     drill_case(
         "\"@first-read\"",
@@ -287,6 +287,51 @@ fn faults_have_their_own_keys() {
         "{ kind = \"latency\", target = \"redis\" }",
         "{",
         "missing key \"latency\" in fault latency; expected a duration above zero such as 250ms, 2s, 1.5s, 3m or 1h",
+    );
+}
+
+#[test]
+fn a_random_moment_lies_between_two_times() {
+    let kill =
+        |between: &str| format!("{{ kind = \"kill\", target = \"worker\", between = {between} }}");
+    let pause = "{ kind = \"pause\", target = \"redis\" }";
+    drill_case(
+        pause,
+        &kill("[\"2s\", \"1s\"]"),
+        "[",
+        "no moment lies between these two; expected the earlier one first",
+    );
+    let good = drill_errors(&DRILL.replacen(pause, &kill("[\"0s\", \"1s\"]"), 1));
+    assert_eq!(good, []);
+    drill_case(
+        "target = \"redis\" }",
+        "target = \"redis\", between = [\"0s\", \"1s\"] }",
+        "between",
+        "unknown key \"between\" in fault; expected target",
+    );
+}
+
+#[test]
+fn a_restore_needs_a_dump_and_a_target_that_says_how() {
+    let hold = "hold = \"5s\"";
+    let act = |kind: &str| format!("hold = \"5s\"\nact = {{ kind = \"{kind}\" }}");
+    drill_case(
+        hold,
+        &act("restore"),
+        "\"restore\"",
+        "nothing was dumped before this restore; expected an act of kind dump in an earlier place",
+    );
+    assert_eq!(drill_errors(&DRILL.replacen(hold, &act("dump"), 1)), []);
+    let mut bare = target();
+    bare.backup = None;
+    let text = DRILL.replacen(hold, &act("dump"), 1);
+    let errors = parse_drill("d.toml", &text, &bare).map(|_| ()).unwrap_err();
+    let shown: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "d.toml:12:16: the target doesn't say how it is backed up; expected [backup] in the target file"
+        ]
     );
 }
 
@@ -436,7 +481,7 @@ fn targets() {
         "\"sig:{source}:{signal_id}\"",
         "\"sig:{source}:{signalid}\"",
         "\"sig",
-        "unknown placeholder \"signalid\"; expected run, seq, collateral, side, signal_id, source or symbol; did you mean \"signal_id\"?",
+        "unknown placeholder \"signalid\"; expected run, seq, collateral, extra, leverage, side, signal_id, source or symbol; did you mean \"signal_id\"?",
     );
     target_case(
         "\"sig:{source}:{signal_id}\"",
@@ -472,7 +517,7 @@ fn profiles_and_policies_name_drills() {
     ]
     .map(String::from);
     let text = read("drills/profiles/smoke.toml").replace("\"redis-outage\"", "\"redis-outag\"");
-    let errors = parse_profile("p.toml", &text, &known)
+    let errors = parse_profile("p.toml", &text, &known, &target())
         .err()
         .map(|e| e.0)
         .unwrap_or_default();
@@ -481,13 +526,20 @@ fn profiles_and_policies_name_drills() {
     assert_eq!(errors[0].nearest.as_deref(), Some("redis-outage"));
     let text =
         read("drills/gates/smoke.toml").replacen("equals  = 0", "equals  = 0\nat_most = 1", 1);
-    let errors = parse_policy("p.toml", &text, &known)
-        .err()
-        .map(|e| e.0)
-        .unwrap_or_default();
+    let errors = parse_policy(
+        "p.toml",
+        &text,
+        &Known {
+            drills: known.to_vec(),
+            ..Known::default()
+        },
+    )
+    .err()
+    .map(|e| e.0)
+    .unwrap_or_default();
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!(
         errors[0].message,
-        "\"equals\" and \"at_most\" exclude each other"
+        "two operators, \"equals\" and \"at_most\""
     );
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use firedrill_plan::{
-    Diagnostics, Drill, EdgeRef, FactSelector, FileKind, Observe, Parsed, Policy, ProbeKind,
-    Profile, Target, When, parse_drill, parse_policy, parse_profile, parse_target, schema,
+    Diagnostics, Drill, EdgeRef, FactSelector, FileKind, Known, Observe, Parsed, Policy, ProbeKind,
+    Profile, Target, TargetSeries, When, parse_attestations, parse_drill, parse_policy,
+    parse_profile, parse_target, parse_waivers, schema,
 };
 use serde_json::Value;
 
@@ -53,6 +54,18 @@ fn drill_names() -> Vec<String> {
         .collect()
 }
 
+fn known() -> Known {
+    let target = target();
+    let series = TargetSeries {
+        series: target.series(),
+        names: target.metric,
+    };
+    Known {
+        drills: drill_names(),
+        targets: [("reference".to_owned(), series)].into(),
+    }
+}
+
 fn drill(name: &str) -> Drill {
     let path = format!("drills/{name}.toml");
     clean(parse_drill(&path, &read(&path), &target()))
@@ -65,12 +78,27 @@ fn every_shipped_file_parses_without_a_warning() {
         clean(parse_drill(&path, &text, &target));
     }
     for (path, text) in files("drills/profiles") {
-        let profile: Profile = clean(parse_profile(&path, &text, &drill_names()));
-        assert!(!profile.drills.is_empty());
+        let profile: Profile = clean(parse_profile(&path, &text, &drill_names(), &target));
+        assert!(!profile.drill_names().is_empty());
     }
     for (path, text) in files("drills/gates") {
-        let policy: Policy = clean(parse_policy(&path, &text, &drill_names()));
+        let policy: Policy = clean(parse_policy(&path, &text, &known()));
         assert!(!policy.rules.is_empty());
+    }
+}
+
+/// A drill is read by people who decide whether to trust it.
+#[test]
+fn no_drill_is_longer_than_a_person_reads() {
+    let drills = files("drills");
+    assert!(
+        drills.len() >= 15,
+        "only {} drills were found",
+        drills.len()
+    );
+    for (path, text) in drills {
+        let lines = text.lines().count();
+        assert!(lines <= 120, "{path}: {lines} lines; 120 at most");
     }
 }
 
@@ -173,8 +201,16 @@ fn parse_as(kind: FileKind, text: &str, target: &Target) {
     let errors = match kind {
         FileKind::Drill => parse_drill("f.toml", text, target).err(),
         FileKind::Target => target_from(text).err(),
-        FileKind::Policy => parse_policy("f.toml", text, &names).err(),
-        FileKind::Profile => parse_profile("f.toml", text, &names).err(),
+        FileKind::Policy => {
+            let known = Known {
+                drills: names.to_vec(),
+                ..Known::default()
+            };
+            parse_policy("f.toml", text, &known).err()
+        }
+        FileKind::Profile => parse_profile("f.toml", text, &names, target).err(),
+        FileKind::Waivers => parse_waivers("f.toml", text).err(),
+        FileKind::Attestations => parse_attestations("f.toml", text).err(),
     };
     if let Some(errors) = errors {
         assert!(!errors.0.is_empty());
@@ -184,17 +220,39 @@ fn parse_as(kind: FileKind, text: &str, target: &Target) {
     }
 }
 
+const WAIVERS: &str = r#"
+[[waiver]]
+item     = "no-duplicates"
+policy   = "smoke"
+reason   = "known, to be fixed in the next release"
+approver = "N. N."
+expires  = "2027-01-01T00:00:00Z"
+"#;
+const ATTESTATIONS: &str = r#"
+[[signed]]
+item     = "ops-notified"
+subject  = "sha256:00"
+name     = "N. N."
+role     = "release-manager"
+date     = "2026-11-21T12:00:00Z"
+note     = "by phone"
+evidence = "00"
+"#;
+
 fn shipped() -> Vec<(FileKind, String)> {
     let mut all = vec![(FileKind::Target, read("fixtures/targets/reference.toml"))];
     for (kind, path) in [
         (FileKind::Drill, "drills/redis-outage.toml"),
         (FileKind::Drill, "drills/emergency-stop.toml"),
         (FileKind::Drill, "drills/emergency-stop-admin.toml"),
+        (FileKind::Drill, "drills/hostile-input.toml"),
         (FileKind::Policy, "drills/gates/smoke.toml"),
         (FileKind::Profile, "drills/profiles/smoke.toml"),
     ] {
         all.push((kind, read(path)));
     }
+    all.push((FileKind::Waivers, WAIVERS.to_owned()));
+    all.push((FileKind::Attestations, ATTESTATIONS.to_owned()));
     all
 }
 
@@ -300,7 +358,9 @@ fn is_type(name: &Value, value: &Value) -> bool {
 
 #[test]
 fn every_shipped_file_matches_its_schema() {
-    for (kind, text) in shipped() {
+    let policies = files("drills/gates").into_iter();
+    let policies = policies.map(|(_, text)| (FileKind::Policy, text));
+    for (kind, text) in shipped().into_iter().chain(policies) {
         let value: Value = toml::from_str(&text).expect("TOML");
         assert_eq!(mismatch(&schema(kind), &value), None, "{kind:?}");
         let mut wrong = value.clone();

@@ -38,6 +38,17 @@ pub(crate) const TARGET_KEY: Key = req(
     "Service, or service behind the proxied route.",
 );
 pub(crate) static FAULT_PLAIN: Table = table("fault", &[TARGET_KEY]);
+pub(crate) static FAULT_KILL: Table = table(
+    "fault kill",
+    &[
+        TARGET_KEY,
+        opt(
+            "between",
+            Ty::Pair(&Ty::Duration),
+            "At a moment drawn from the run's seed between these two times after the phase's acts; at once by default.",
+        ),
+    ],
+);
 pub(crate) static FAULT_REDIS_SET: Table = table(
     "fault redis_set",
     &[
@@ -51,7 +62,7 @@ pub(crate) static FAULT_LATENCY: Table = table(
     "fault latency",
     &[
         TARGET_KEY,
-        req("latency", Ty::Positive, "Delay added in each direction."),
+        req("latency", Ty::Positive, "Delay added to each answer."),
         opt(
             "jitter",
             Ty::Duration,
@@ -102,7 +113,7 @@ pub(crate) static FAULT_HTTP_ERROR: Table = table(
 );
 pub(crate) static FAULTS: &[(&str, &Table)] = &[
     ("pause", &FAULT_PLAIN),
-    ("kill", &FAULT_PLAIN),
+    ("kill", &FAULT_KILL),
     ("stop", &FAULT_PLAIN),
     ("restart", &FAULT_PLAIN),
     ("disconnect", &FAULT_PLAIN),
@@ -135,6 +146,24 @@ pub(crate) static ACT_RESTART: Table = table(
     "act restart",
     &[ACT_ID, req("services", SOME_IDS, "Services to restart.")],
 );
+pub(crate) static ACT_RECREATE: Table = table(
+    "act recreate",
+    &[
+        ACT_ID,
+        req(
+            "services",
+            SOME_IDS,
+            "Services whose containers are removed and made anew.",
+        ),
+        opt(
+            "env",
+            STRINGS,
+            "Environment that differs from the one of bring-up; values may hold ${secret.NAME}.",
+        ),
+    ],
+);
+pub(crate) static ACT_DUMP: Table = table("act dump", &[ACT_ID]);
+pub(crate) static ACT_RESTORE: Table = table("act restore", &[ACT_ID]);
 pub(crate) static ACT_HTTP: Table = table(
     "act http",
     &[
@@ -155,8 +184,8 @@ pub(crate) static ACT_HTTP: Table = table(
         opt("body", Ty::AnyText, "Body; none by default."),
         opt(
             "status",
-            STATUS,
-            "Status that the answer must have; 200 by default.",
+            Ty::OneOrMany(&STATUS),
+            "Status that the answer must have, or several that it may have; 200 by default.",
         ),
     ],
 );
@@ -214,13 +243,61 @@ pub(crate) static ACT_TWINS: Table = table(
         ),
     ],
 );
+pub(crate) static ACT_MALFORMED: Table = table(
+    "act malformed",
+    &[
+        ACT_ID,
+        req(
+            "class",
+            Ty::Word(&crate::model::MALFORMED),
+            "What is wrong with them; all but those of class signature are signed as they should be.",
+        ),
+        req(
+            "count",
+            Ty::Int {
+                min: 1,
+                max: 10_000,
+            },
+            "Requests, made from the run's seed; none of them is a valid signal.",
+        ),
+        opt(
+            "overrides",
+            STRINGS,
+            "Template variables that differ from the load's.",
+        ),
+    ],
+);
+pub(crate) static ACT_AWAIT: Table = table(
+    "act await",
+    &[
+        ACT_ID,
+        req("http", Ty::Id, "Service whose answer is looked at."),
+        req("path", Ty::Path, "Path and query."),
+        req(
+            "json",
+            Ty::Pointer,
+            "JSON pointer to a scalar in the answer.",
+        ),
+        req("equals", Ty::AnyText, "What it must be, as text."),
+        req(
+            "within",
+            Ty::Positive,
+            "Deadline; a wait that ends by it ends the drill, INCONCLUSIVE.",
+        ),
+    ],
+);
 pub(crate) static ACTS: &[(&str, &Table)] = &[
+    ("await", &ACT_AWAIT),
     ("redis_set", &ACT_REDIS_SET),
     ("restart", &ACT_RESTART),
+    ("recreate", &ACT_RECREATE),
+    ("dump", &ACT_DUMP),
+    ("restore", &ACT_RESTORE),
     ("http", &ACT_HTTP),
     ("burst", &ACT_BURST),
     ("duplicate", &ACT_DUPLICATE),
     ("twins", &ACT_TWINS),
+    ("malformed", &ACT_MALFORMED),
 ];
 
 pub(crate) static PHASE: Table = table(
@@ -255,6 +332,15 @@ pub(crate) static PHASE: Table = table(
     ],
 );
 
+pub(crate) static ALERTS: Table = table(
+    "alerts",
+    &[req(
+        "rules",
+        Ty::Text,
+        "Prometheus rules file, relative to this one; the stack's Prometheus loads it as it is.",
+    )],
+);
+
 /// A drill file.
 pub static DRILL: Table = table(
     "a drill",
@@ -280,6 +366,11 @@ pub static DRILL: Table = table(
             "Instances by service, where not one.",
         ),
         opt("load", Ty::Table(&LOAD), "Background load."),
+        opt(
+            "alerts",
+            Ty::Table(&ALERTS),
+            "Alert rules that the drill is about.",
+        ),
         opt(
             "quiesce",
             Ty::Positive,

@@ -1,11 +1,13 @@
-//! Soak profiles and gate policies.
+//! Soak profiles.
 
+use super::soak::*;
 use super::*;
 
 /// A soak profile file.
-pub static PROFILE: Table = table(
-    "a profile",
-    &[
+pub static PROFILE: Table = Table {
+    name: "a profile",
+    exactly_one: &[&["drills", "mix"]],
+    keys: &[
         req("title", Ty::Text, "One line."),
         req(
             "class",
@@ -22,101 +24,30 @@ pub static PROFILE: Table = table(
             Ty::Positive,
             "How long it lasts; the sum of its parts by default.",
         ),
-        req("quiet", Ty::Duration, "Before, between and after drills."),
-        req("drills", IDS, "Drills by name, in order."),
-        ACCEPT,
-        req("load", Ty::Table(&LOAD), "Background load."),
-    ],
-);
-
-// Policy files.
-pub(crate) static REQUIRES: Table = table(
-    "requires",
-    &[
-        opt("drills", IDS, "Drills that must have passed."),
-        opt(
-            "profile",
-            Ty::Id,
-            "Profile that the run must have had; any by default.",
-        ),
-        opt(
-            "runtime",
-            Ty::Word(&["docker", "compose", "process"]),
-            "Runtime; any by default.",
-        ),
-        opt(
-            "allow_dirty",
-            Ty::Bool,
-            "Whether uncommitted changes are acceptable; no by default.",
-        ),
-        opt(
-            "fresh_within",
-            Ty::Positive,
-            "Evidence older than this is refused.",
-        ),
-    ],
-);
-pub(crate) static ATTEST: Table = table(
-    "attest",
-    &[
-        req("id", Ty::Id, "Unique in the policy."),
-        req("text", Ty::Text, "What is confirmed."),
-        req("role", Ty::Text, "Role that confirms it."),
-        SOURCE_LINE,
-    ],
-);
-pub(crate) static RULE: Table = Table {
-    name: "rule",
-    keys: &[
-        req("id", Ty::Id, "Unique in the policy."),
-        req("what", Ty::Text, "The rule in words."),
-        SOURCE_LINE,
         req(
-            "figure",
-            Ty::Text,
-            "Figure of the verdict that is looked at.",
+            "quiet",
+            Ty::Duration,
+            "Before each drill; with a mix the least time between two.",
         ),
-        EQUALS,
-        ONE_OF,
-        AT_MOST,
-        BELOW,
-        AT_LEAST,
-        ABOVE,
-        MATCHES,
+        opt("drills", IDS, "Drills by name, in order."),
+        MIX,
+        QUIET_SHARE,
+        FIRST_QUIET,
+        CHECKPOINTS,
+        MODE,
+        ENV,
+        DISK_MAX,
         opt(
-            "samples_min",
-            COUNT,
-            "Fewest samples that the figure rests on; 1 by default.",
+            "settle",
+            Ty::Duration,
+            "After a fault's healing this much more isn't quiet yet; 10 s by default.",
+        ),
+        ACCEPT,
+        req("load", Ty::Table(&SOAK_LOAD), "Background load."),
+        opt(
+            "watch",
+            Ty::Some(&Ty::Table(&WATCH)),
+            "Series that are watched over the whole soak.",
         ),
     ],
-    exactly_one: &[&OPERATORS],
 };
-/// A gate policy file.
-pub static POLICY: Table = table(
-    "a policy",
-    &[
-        req("title", Ty::Text, "One line."),
-        req(
-            "class",
-            Ty::Word(&["smoke", "release"]),
-            "Only release can say GO.",
-        ),
-        opt("roles", TEXTS, "Roles that sign."),
-        ACCEPT,
-        opt(
-            "requires",
-            Ty::Table(&REQUIRES),
-            "What the runs must have been.",
-        ),
-        opt(
-            "rule",
-            Ty::Some(&Ty::Table(&RULE)),
-            "Thresholds on figures.",
-        ),
-        opt(
-            "attest",
-            Ty::Some(&Ty::Table(&ATTEST)),
-            "What only a person can confirm.",
-        ),
-    ],
-);

@@ -77,7 +77,11 @@ pub(crate) static PROBE_REDIS: Table = table(
 pub(crate) static PROBE_CONTAINER: Table = table(
     "probe container",
     &[
-        req("container", Ty::Id, "Service."),
+        req(
+            "container",
+            Ty::Id,
+            "Service; \"harness\" is firedrill itself.",
+        ),
         req(
             "field",
             Ty::Word(&[
@@ -87,8 +91,47 @@ pub(crate) static PROBE_CONTAINER: Table = table(
                 "oom_killed",
                 "rss_bytes",
                 "cpu_percent",
+                "threads",
+                "fds",
+                "disk_bytes",
             ]),
             "What is looked at.",
+        ),
+        EVERY,
+        DEADLINE,
+    ],
+);
+pub(crate) static PROBE_LOAD: Table = table(
+    "probe load",
+    &[
+        req(
+            "load",
+            Ty::Word(&["latency_p50_ms", "latency_p95_ms", "answers"]),
+            "What the background load saw since the sample before: latency from the intended time.",
+        ),
+        EVERY,
+        DEADLINE,
+    ],
+);
+pub(crate) static PROBE_PROMQL: Table = table(
+    "probe promql",
+    &[
+        req(
+            "promql",
+            Ty::Text,
+            "Instant query to the stack's Prometheus; one series or a scalar. No series, several, NaN and a target that isn't scraped are missing data.",
+        ),
+        EVERY,
+        DEADLINE,
+    ],
+);
+pub(crate) static PROBE_ALERT: Table = table(
+    "probe alert",
+    &[
+        req(
+            "alert",
+            Ty::Text,
+            "Rule of the file under [alerts]; its value is inactive, pending, firing, or \"blind: …\" where it reads a series that doesn't exist.",
         ),
         EVERY,
         DEADLINE,
@@ -100,6 +143,9 @@ pub(crate) const PROBE: Ty = Ty::Either(&[
     &PROBE_SQL,
     &PROBE_REDIS,
     &PROBE_CONTAINER,
+    &PROBE_LOAD,
+    &PROBE_PROMQL,
+    &PROBE_ALERT,
 ]);
 
 // Selectors of facts.
@@ -118,6 +164,11 @@ pub(crate) const FIELD_BELOW: Key = opt(
     Ty::Map(&Ty::Number),
     "Only where these fields are less than this.",
 );
+pub(crate) const ORIGIN: Key = opt(
+    "origin",
+    Ty::Text,
+    "Only of signals that came from here: load, or the id of an act.",
+);
 pub(crate) static SELECT_CHAIN: Table = table(
     "selector chain",
     &[
@@ -126,7 +177,13 @@ pub(crate) static SELECT_CHAIN: Table = table(
             Ty::Word(&["first_send", "submission"]),
             "First arrivals, or any submission.",
         ),
+        opt(
+            "outcome",
+            Ty::Word(&["accepted", "refused"]),
+            "What the chain made of it; both by default.",
+        ),
         SIGNALS_OF,
+        ORIGIN,
         FIELD_ABOVE,
         FIELD_BELOW,
     ],
@@ -161,6 +218,11 @@ pub(crate) static SELECT_OP: Table = table(
         ),
         opt("status", STATUS, "Status of the answer."),
         opt("detail", Ty::Text, "Reason in the answer."),
+        opt(
+            "names",
+            Ty::Text,
+            "What the answer says is wrong, such as a field or a cap.",
+        ),
         opt("origin", Ty::Text, "load, or the id of an act."),
     ],
 );
@@ -174,6 +236,7 @@ pub(crate) static SELECT_ROW: Table = table(
         ),
         opt("where", STRINGS, "Columns and their values."),
         SIGNALS_OF,
+        ORIGIN,
         FIELD_ABOVE,
         FIELD_BELOW,
     ],
@@ -311,6 +374,11 @@ pub(crate) static EXPECT: Table = Table {
             "what",
             Ty::Text,
             "The expectation in words, for the report.",
+        ),
+        opt(
+            "each",
+            SOME_IDS,
+            "One check for each of these, called `id/value`; {each} stands for the value in every text.",
         ),
         SOURCE_LINE,
         opt(

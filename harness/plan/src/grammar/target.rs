@@ -138,6 +138,49 @@ pub(crate) static SERVICE: Table = table(
         opt("memory_max", Ty::Size, "Memory limit."),
     ],
 );
+// Fields of a signal.
+pub(crate) const OPTIONAL: Key = opt(
+    "optional",
+    Ty::Bool,
+    "It may be left out, or null; no by default.",
+);
+pub(crate) static FIELD_TEXT: Table = table(
+    "field text",
+    &[
+        req(
+            "longest",
+            ONE_TO_MILLION,
+            "Most characters; there is at least one, and none is a control character.",
+        ),
+        opt("matches", Ty::Regex, "The text matches this."),
+        OPTIONAL,
+    ],
+);
+pub(crate) static FIELD_WORD: Table = table(
+    "field word",
+    &[
+        req("of", Ty::Some(&Ty::Text), "One of these words."),
+        OPTIONAL,
+    ],
+);
+pub(crate) static FIELD_INTEGER: Table = table("field integer", &[OPTIONAL]);
+pub(crate) static FIELD_NUMBER: Table = table(
+    "field number",
+    &[
+        opt(
+            "zero",
+            Ty::Bool,
+            "It may be 0; no by default. It is never negative.",
+        ),
+        OPTIONAL,
+    ],
+);
+pub(crate) static FIELDS: &[(&str, &Table)] = &[
+    ("text", &FIELD_TEXT),
+    ("word", &FIELD_WORD),
+    ("integer", &FIELD_INTEGER),
+    ("number", &FIELD_NUMBER),
+];
 pub(crate) static SIGNALS: Table = table(
     "signals",
     &[
@@ -177,6 +220,16 @@ pub(crate) static SIGNALS: Table = table(
             "JSON pointer of the answer's reason.",
         ),
         opt(
+            "names",
+            Ty::Some(&Ty::Pointer),
+            "JSON pointers of what a refusal names, such as a field; the first that holds text counts.",
+        ),
+        opt(
+            "fields",
+            Ty::Map(&Ty::Kind(FIELDS)),
+            "What the fields of a body may hold: what else they hold is malformed.",
+        ),
+        opt(
             "unknown_reasons",
             TEXTS,
             "Reasons of a 503 after which the signal may have been stored all the same.",
@@ -194,6 +247,27 @@ pub(crate) static MODE: Table = table(
         req("services", SOME_IDS, "Services that show it."),
         req("path", Ty::Path, "Path of the GET."),
         req("json", Ty::Pointer, "JSON pointer of the mode."),
+    ],
+);
+pub(crate) static PROMETHEUS: Table = table(
+    "prometheus",
+    &[
+        req("image", Ty::Table(&IMAGE_NAMED), "Its image."),
+        req(
+            "services",
+            SOME_IDS,
+            "Services that are scraped, each as a job of its name.",
+        ),
+        opt(
+            "path",
+            Ty::Path,
+            "Path of the metrics on the main port; /metrics by default.",
+        ),
+        opt(
+            "scrape_every",
+            Ty::Positive,
+            "Pace of scrapes and rules, at least 100 ms; 1 s by default.",
+        ),
     ],
 );
 pub(crate) static AUDIT_POSTGRES: Table = table(
@@ -267,6 +341,32 @@ pub(crate) static AUDIT: Table = table(
         ),
     ],
 );
+pub(crate) static BACKUP: Table = table(
+    "backup",
+    &[
+        req(
+            "service",
+            Ty::Id,
+            "Service in whose container the commands run.",
+        ),
+        req(
+            "dump",
+            Ty::Some(&Ty::Text),
+            "Command that writes the dump, to a file in the container.",
+        ),
+        req(
+            "restore",
+            Ty::Some(&Ty::Text),
+            "Command that puts the database back to what the dump holds.",
+        ),
+        opt(
+            "deadline",
+            Ty::Positive,
+            "How long each may take; 30 s by default.",
+        ),
+    ],
+);
+
 /// A target file.
 pub static TARGET: Table = table(
     "a target",
@@ -279,6 +379,11 @@ pub static TARGET: Table = table(
             "How long bring-up may take; 60 s by default.",
         ),
         opt("metrics", TEXTS, "Metrics that the drills need."),
+        opt(
+            "metric",
+            STRINGS,
+            "Names of this target's series for the `${metric.NAME}` of policies.",
+        ),
         ACCEPT,
         opt(
             "secrets",
@@ -303,9 +408,19 @@ pub static TARGET: Table = table(
             "Where a service shows its execution mode.",
         ),
         opt(
+            "prometheus",
+            Ty::Table(&PROMETHEUS),
+            "Prometheus of the stack; started where a drill or profile asks for it.",
+        ),
+        opt(
             "audit",
             Ty::Table(&AUDIT),
             "How the record and the chain are read.",
+        ),
+        opt(
+            "backup",
+            Ty::Table(&BACKUP),
+            "How the database is dumped and restored.",
         ),
     ],
 );

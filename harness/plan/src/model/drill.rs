@@ -52,8 +52,19 @@ pub struct Drill {
     pub probes: Vec<Probe>,
     pub marks: Vec<Mark>,
     pub expects: Vec<Expect>,
+    /// Alert rules that the stack's Prometheus loads.
+    pub alerts: Option<AlertRules>,
     /// How long the system may take to finish what it accepted once the load has ended.
     pub quiesce: Duration,
+}
+
+/// A file of Prometheus rules that a drill is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertRules {
+    /// As the drill names it, relative to itself.
+    pub file: String,
+    /// Empty where a drill is only judged: what was observed of the rules stands in the journal.
+    pub text: String,
 }
 
 /// What must hold before the first phase, or the drill proves nothing.
@@ -88,6 +99,13 @@ pub struct Phase {
     pub until: String,
 }
 
+impl Phase {
+    /// Whether the phase does anything to the system but wait and watch.
+    pub fn touches(&self) -> bool {
+        !self.faults.is_empty() || self.acts.iter().any(Act::touches)
+    }
+}
+
 /// Something the drill does once. It is not healed.
 #[derive(Clone, Debug)]
 pub struct Act {
@@ -96,8 +114,24 @@ pub struct Act {
     pub kind: ActKind,
 }
 
+impl Act {
+    /// Whether the act does something to the system; waiting doesn't.
+    pub fn touches(&self) -> bool {
+        !matches!(self.kind, ActKind::Await { .. })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum ActKind {
+    /// Waits until a scalar of a service's JSON has that value. It touches nothing: what follows must not
+    /// depend on how quickly a machine gets there.
+    Await {
+        service: String,
+        path: String,
+        pointer: String,
+        equals: String,
+        within: Duration,
+    },
     /// SET a key; recorded as requested before and acknowledged after.
     RedisSet {
         service: String,
@@ -106,7 +140,17 @@ pub enum ActKind {
     },
     /// Stop and start again (SIGTERM, then SIGKILL after the grace), and wait until healthy.
     Restart { services: Vec<String> },
-    /// An HTTP request; its status must be the expected one. Headers may hold `${secret.NAME}`.
+    /// Remove the containers and make them anew, with that environment on top of the one of bring-up, and wait
+    /// until healthy.
+    Recreate {
+        services: Vec<String>,
+        env: BTreeMap<String, String>,
+    },
+    /// Dump the database as the target file says.
+    Dump,
+    /// Restore the drill's last dump. What was recorded after it is lost.
+    Restore,
+    /// An HTTP request; its status must be an expected one. Headers may hold `${secret.NAME}`.
     Http {
         service: String,
         port: Option<String>,
@@ -114,7 +158,8 @@ pub enum ActKind {
         path: String,
         headers: BTreeMap<String, String>,
         body: Option<String>,
-        status: u16,
+        /// Any of these.
+        status: Vec<u16>,
     },
     /// That many distinct signals at once, at most `concurrency` in flight; waits for all answers.
     Burst { count: u32, concurrency: u32 },
@@ -132,6 +177,49 @@ pub enum ActKind {
     },
     /// Distinct signals with equal parameters (all but the id).
     Twins { count: u32 },
+    /// Requests that are no valid signals, made from the run's seed.
+    Malformed {
+        class: Malformed,
+        count: u32,
+        overrides: BTreeMap<String, String>,
+    },
+}
+
+/// What is wrong with a malformed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// A signal's body under a signature that isn't its own.
+    Signature,
+    /// A body that isn't one JSON object.
+    Body,
+    /// A body that no service should have to read to its end.
+    Huge,
+    /// One field that isn't what the target file says of it.
+    Field,
+    /// A signal at a path where none is taken.
+    Path,
+    /// A signal by another method than POST.
+    Method,
+}
+
+/// The classes' names in drill files, in the order of [`Malformed`].
+pub const MALFORMED: [&str; 6] = ["signature", "body", "huge", "field", "path", "method"];
+
+impl Malformed {
+    pub const ALL: [Malformed; 6] = [
+        Malformed::Signature,
+        Malformed::Body,
+        Malformed::Huge,
+        Malformed::Field,
+        Malformed::Path,
+        Malformed::Method,
+    ];
+
+    /// The class of that name.
+    pub fn of(name: &str) -> Option<Malformed> {
+        let at = MALFORMED.iter().position(|known| *known == name)?;
+        Malformed::ALL.get(at).copied()
+    }
 }
 
 /// A fault: injected, proven, held, healed, healing proven.
@@ -140,6 +228,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// A service, or for network faults a route of the fault proxy named after the service behind it.
     pub target: String,
+    /// Injected at a moment between these two after the phase's acts, drawn from the run's seed; at once if not.
+    pub between: Option<(Duration, Duration)>,
 }
 
 #[derive(Clone, Debug)]
@@ -290,8 +380,19 @@ pub enum ProbeKind {
     Sql { service: String, query: String },
     /// Field `value`: result of GET.
     RedisGet { service: String, key: String },
-    /// Fields: `running`, `paused`, `restarts`, `oom_killed`, `rss_bytes`, `cpu_percent`.
+    /// Fields: `running`, `paused`, `restarts`, `oom_killed`, and while it runs `rss_bytes`, `cpu_percent`,
+    /// `threads`, `fds` (where the engine's processes can be seen from here) and, once a minute, `disk_bytes`.
     Container { service: String },
+    /// The harness itself. Fields: `rss_bytes`, `fds`, `threads`, and `disk_bytes` of the run's folder.
+    Harness,
+    /// The background load since the sample before. Fields: `answers`, and if there were any
+    /// `latency_p50_ms` and `latency_p95_ms`, from the intended time of each request.
+    Load,
+    /// Field `value`: what the stack's Prometheus answers to an instant query.
+    Promql { query: String },
+    /// Field `state` of one of the loaded alert rules: `inactive`, `pending` or `firing`; or `blind: …` where
+    /// it is inactive because a series that it reads doesn't exist.
+    Alert { alert: String },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -308,23 +409,30 @@ pub enum FactSelector {
     /// Lines of a service's log that match a regular expression.
     Log { service: String, pattern: String },
     /// First arrivals at the chain of a (sender, nonce, intent), accepted or refused. With
-    /// `signals_of`: only those of signals that were sent in one of these phases.
+    /// `outcome`: only those of which the chain made this. With `signals_of`: only those of signals that were
+    /// sent in one of these phases; with `origin`: only those that came from the load or the act of that id.
     ChainFirstSend {
+        outcome: Option<String>,
         signals_of: Vec<String>,
+        origin: Option<String>,
         fields: Vec<FieldBound>,
     },
     /// Any submission, re-sends included.
     ChainSubmission {
+        outcome: Option<String>,
         signals_of: Vec<String>,
+        origin: Option<String>,
         fields: Vec<FieldBound>,
     },
     /// Container events: `die`, `oom`, `restart`, `start`.
     Engine { service: String, event: String },
-    /// Completed operations of the load and the acts: by state and optionally status, reason and origin.
+    /// Completed operations of the load and the acts: by state and optionally status, reason,
+    /// what the answer names, and origin.
     Op {
         state: Option<String>,
         status: Option<u16>,
         detail: Option<String>,
+        names: Option<String>,
         origin: Option<String>,
     },
     /// Rows collected at the end of the run under a name of the target's `[audit.sql]`, by column values.
@@ -332,6 +440,7 @@ pub enum FactSelector {
         table: String,
         columns: BTreeMap<String, String>,
         signals_of: Vec<String>,
+        origin: Option<String>,
         fields: Vec<FieldBound>,
     },
 }
@@ -354,6 +463,8 @@ pub enum Predicate {
     Below(f64),
     AtLeast(f64),
     Above(f64),
+    /// From the first to the second, both included. In policies.
+    Between(f64, f64),
     Matches(String),
 }
 

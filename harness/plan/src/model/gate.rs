@@ -1,10 +1,9 @@
-//! Profiles and policies.
+//! Profiles.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Load, Pace, Predicate};
+use super::{Load, LoadShape, Mix, Pace, Watch};
 
 /// A soak profile.
 #[derive(Clone, Debug)]
@@ -14,63 +13,26 @@ pub struct Profile {
     pub duration: Duration,
     pub pace: Pace,
     pub load: Load,
-    /// Drills by name, in order; later a mix drawn from the seed.
+    /// How the rate differs from `load` in some of the quiet stretches.
+    pub shape: LoadShape,
+    /// Drills by name, in order; none where a mix is drawn from.
     pub drills: Vec<String>,
-    /// Quiet time before, between and after drills.
+    /// What the schedule is drawn from, where the drills have no order.
+    pub mix: Option<Mix>,
+    /// Quiet time before each drill; with a mix the least time between two.
     pub quiet: Duration,
+    /// Times after the start at which the soak is looked at.
+    pub checkpoints: Vec<Duration>,
+    /// Mode that every service with one shows before the load begins.
+    pub mode: Option<String>,
+    /// Environment for the whole soak, by service name.
+    pub env: BTreeMap<String, BTreeMap<String, String>>,
+    /// Bytes that the run's folder may take.
+    pub disk_max: u64,
     /// Class of the verdict: `smoke` says SMOKE PASS, `release` may say GO.
     pub class: String,
-}
-
-/// A gate policy.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    pub name: String,
-    pub title: String,
-    /// `smoke` or `release`. Only a release-class policy can say GO.
-    pub class: PolicyClass,
-    pub requires: Requires,
-    /// Roles that sign.
-    pub roles: Vec<String>,
-    pub attest: Vec<Attest>,
-    pub rules: Vec<Rule>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyClass {
-    Smoke,
-    Release,
-}
-
-#[derive(Clone, Debug)]
-pub struct Requires {
-    /// Drills that must have passed.
-    pub drills: Vec<String>,
-    /// Profile that the run must have had; `None`: any.
-    pub profile: Option<String>,
-    pub runtime: Option<String>,
-    /// Whether a work tree with uncommitted changes is acceptable.
-    pub allow_dirty: bool,
-    /// Evidence older than this is refused.
-    pub fresh_within: Option<Duration>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Attest {
-    pub id: String,
-    pub text: String,
-    pub role: String,
-    pub source: Option<String>,
-}
-
-/// A threshold on a figure that the verdict holds.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    pub id: String,
-    pub what: String,
-    pub figure: String,
-    pub is: Predicate,
-    pub samples_min: u64,
-    pub source: Option<String>,
+    /// After a fault's healing this much more isn't quiet yet.
+    pub settle: Duration,
+    /// Series that are watched over the whole soak.
+    pub watches: Vec<Watch>,
 }

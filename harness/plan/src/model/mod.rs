@@ -3,8 +3,14 @@
 
 mod drill;
 mod gate;
+mod policy;
+mod soak;
 mod target;
+mod watch;
 
 pub use drill::*;
 pub use gate::*;
+pub use policy::*;
+pub use soak::*;
 pub use target::*;
+pub use watch::*;

@@ -19,11 +19,25 @@ pub struct Target {
     pub env: BTreeMap<String, String>,
     pub signals: Signals,
     pub mode: Option<ModeProbe>,
+    /// The Prometheus that a stack gets when something asks for it: [`Target::with_prometheus`].
+    pub prometheus: Option<Prometheus>,
     pub audit: Audit,
+    pub backup: Option<Backup>,
     /// Metrics that the drills need, checked by `target check` and by preflight.
     pub metrics: Vec<String>,
+    /// `[metric]`: what the `${metric.NAME}` of policies are called here.
+    pub metric: BTreeMap<String, String>,
     /// How long bring-up may take until everything is healthy.
     pub ready_within: Duration,
+}
+
+impl Target {
+    /// Every series that the target says it has.
+    pub fn series(&self) -> std::collections::BTreeSet<String> {
+        let audited = self.audit.metrics.iter().map(|m| m.series.name.clone());
+        let named = self.metrics.iter().chain(self.metric.values()).cloned();
+        named.chain(audited).collect()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +67,8 @@ pub struct Service {
     pub image: ImageSource,
     /// Arguments; of the firedrill executable where the image is `self`.
     pub command: Vec<String>,
+    /// Path inside → text, put there before it starts.
+    pub files: BTreeMap<String, String>,
     /// Values may hold `${secret.NAME}`, `${run.id}`.
     pub env: BTreeMap<String, String>,
     /// Port name → container port. The first service port is `main`.
@@ -72,6 +88,7 @@ pub enum Role {
     Postgres,
     Chain,
     Proxy,
+    Prometheus,
     App,
 }
 
@@ -125,9 +142,57 @@ pub struct Signals {
     /// JSON pointer of the answer's word (`/status`), and of its reason.
     pub word: String,
     pub reason: String,
+    /// JSON pointers of what a refusal names (a field, a cap); the first that holds text counts.
+    pub names: Vec<String>,
+    /// What the fields of a body may hold, as far as it is known.
+    pub fields: BTreeMap<String, Field>,
     /// Reasons of a 503 after which the signal may have been stored all the same.
     pub unknown_reasons: Vec<String>,
     pub max_in_flight: u32,
+}
+
+/// What a field of a signal may hold. Anything else makes the signal malformed.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// It may be left out, or null.
+    pub optional: bool,
+    pub takes: Takes,
+}
+
+#[derive(Clone, Debug)]
+pub enum Takes {
+    /// Text of 1 to `longest` characters without control characters, that matches.
+    Text {
+        longest: u32,
+        matches: Option<String>,
+    },
+    /// One of these words.
+    Word { of: Vec<String> },
+    /// A whole number of 64 bits.
+    Integer,
+    /// A finite number above zero, or from zero up.
+    Number { zero: bool },
+}
+
+/// A Prometheus that scrapes the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prometheus {
+    pub image: ImageSource,
+    /// Pace of the scrapes, and of the rules' evaluation.
+    pub scrape_every: Duration,
+    /// Services that have metrics, each a scrape job of its name.
+    pub services: Vec<String>,
+    pub path: String,
+}
+
+/// How the database is dumped and restored: commands inside a service's container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    pub service: String,
+    pub dump: Vec<String>,
+    pub restore: Vec<String>,
+    /// Of each command.
+    pub deadline: Duration,
 }
 
 /// Where a service shows its execution mode.

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -22,7 +22,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(5);
 /// What was being created when the harness died may turn up this much later.
 const AFTERMATH: Duration = Duration::from_secs(1);
-const ROUNDS_MAX: usize = 10;
+const ROUND_EVERY: Duration = Duration::from_millis(150);
+/// An engine that can't be moved to remove what is left doesn't keep the janitor for ever.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum JanitorError {
@@ -134,26 +136,32 @@ pub async fn main(run_id: &str) -> Result<Swept, JanitorError> {
 }
 
 /// A request of the harness may still have been under way when it died, and its container appear
-/// after the first round. It is over once a round that started later finds nothing.
+/// after the first round. It is over once nothing has been found for a while.
 async fn clean_up(engine: &Engine, run_id: &str) -> Result<Swept, JanitorError> {
+    let started = Instant::now();
     let mut total = Swept::default();
-    let mut last = Ok(());
-    for round in 0..ROUNDS_MAX {
-        match sweep_run(engine, run_id).await {
+    let mut found_last = started;
+    loop {
+        let round = sweep_run(engine, run_id).await;
+        match &round {
+            Ok(swept) if *swept == Swept::default() => {
+                if found_last.elapsed() >= AFTERMATH {
+                    return Ok(total);
+                }
+            }
             Ok(swept) => {
                 total.containers += swept.containers;
                 total.networks += swept.networks;
-                if round > 0 && swept == Swept::default() {
-                    return Ok(total);
-                }
-                last = Ok(());
+                found_last = Instant::now();
             }
-            Err(error) => last = Err(error),
+            Err(_) => found_last = Instant::now(),
         }
-        tokio::time::sleep(AFTERMATH).await;
+        if started.elapsed() >= GIVE_UP {
+            round?;
+            return Ok(total);
+        }
+        tokio::time::sleep(ROUND_EVERY).await;
     }
-    last?;
-    Ok(total)
 }
 
 /// A handler that does nothing, as long as the values live.

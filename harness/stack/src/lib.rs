@@ -22,7 +22,7 @@ pub use images::{ExecutableImage, ImageError, Images};
 pub use janitor::{Janitor, JanitorError};
 pub use slots::{SlotError, SlotGuard};
 pub use stack::{
-    ContainerEvent, LogLine, LogSource, Stack, StackError, State, Stats, Timings, UpError,
+    ContainerEvent, LogLine, LogSource, Ran, Stack, StackError, State, Stats, Timings, UpError,
     UpOptions,
 };
 pub use sweep::{Swept, sweep, sweep_kept, sweep_run};

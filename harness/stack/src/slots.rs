@@ -9,6 +9,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+/// Stacks that may run on this machine at the same time, whoever started them, unless more are asked for: one
+/// more than there are processors, for a drill waits for most of its time.
+pub fn stacks_max() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get() + 1)
+}
+
 const POLL: Duration = Duration::from_millis(25);
 
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bollard::models::ContainerSummaryStateEnum;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
 };
@@ -11,6 +12,9 @@ use futures_util::future::join_all;
 use crate::engine::{Engine, EngineError, QUICK, SLOW};
 use crate::owner::Owner;
 use crate::{LABEL, LABEL_KEPT};
+
+/// How long thawing a container may keep its removal waiting.
+const THAW: Duration = Duration::from_millis(500);
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,11 +64,27 @@ async fn remove(
             docker.list_containers(Some(options.build())),
         )
         .await?;
-    let ids = containers.into_iter().filter_map(|container| {
+    let mut ids = Vec::new();
+    let mut paused = Vec::new();
+    for container in containers {
         let labels = container.labels.unwrap_or_default();
-        container.id.filter(|_| doomed(&labels))
+        let Some(id) = container.id.filter(|_| doomed(&labels)) else {
+            continue;
+        };
+        if container.state == Some(ContainerSummaryStateEnum::PAUSED) {
+            paused.push(id.clone());
+        }
+        ids.push(id);
+    }
+    // What is frozen is thawed first: removing takes long enough that others would meet it frozen. If
+    // it can't be thawed, it is removed all the same.
+    let thawing = paused.iter().map(|id| async move {
+        let unpause = engine.docker().unpause_container(id);
+        engine.call("unpausing a container", THAW, unpause).await
     });
-    let ids: Vec<String> = ids.collect();
+    for error in join_all(thawing).await.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "thawing before the removal");
+    }
     let removed = join_all(ids.iter().map(|id| remove_container(engine, id))).await;
     let containers = count(removed)?;
 

@@ -136,6 +136,78 @@ async fn assert_schema(stack: &Stack) -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_made_anew_has_another_environment_and_goes_with_the_stack() -> Outcome {
+    let engine = Engine::connect().await?;
+    let target = common::target(vec![common::redis(), common::app("webhook")]);
+    let found = provide(&engine, &target).await?;
+    let stack = Stack::up(&engine, &found, &target, options("anew")).await?;
+    let (before, at) = (
+        stack.container_id("webhook")?,
+        stack.addr("webhook", "main")?,
+    );
+    assert_eq!(stack.ended_life("webhook", &before).await?, None);
+    stack.stop("webhook", Duration::from_secs(1)).await?;
+    assert!(stack.ended_life("webhook", &before).await?.is_some());
+    let env = BTreeMap::from([("SHARED".to_string(), "no".to_string())]);
+    stack.recreate("webhook", &env).await?;
+    stack.healthy("webhook", SOON).await?;
+    assert_ne!(stack.container_id("webhook")?, before);
+    assert!(
+        stack.ended_life("webhook", &before).await.is_err(),
+        "it is gone"
+    );
+    assert_eq!(stack.environment("webhook").await?["SHARED"], "no");
+    let shown = get(&stack, "webhook", "/").await?;
+    assert!(shown.contains("SHARED=no\n") && shown.contains("TOKEN=hush\n"));
+    assert_eq!(get(&stack, "webhook", "/resolve/redis").await?, "true");
+    let mut logs = stack.logs("webhook", 0)?;
+    let line = tokio::time::timeout(SOON, logs.next())
+        .await?
+        .ok_or("no log")??;
+    assert_eq!(line.text, "listening on 8090");
+
+    // The next one starts from the environment of bring-up again.
+    stack.recreate("webhook", &BTreeMap::new()).await?;
+    stack.healthy("webhook", SOON).await?;
+    assert!(get(&stack, "webhook", "/").await?.contains("SHARED=yes\n"));
+    assert!(
+        stack.inspect("redis").await?.running,
+        "{at} was the webhook's"
+    );
+    stack.down().await?;
+    assert_eq!(sweep_run(&engine, stack.run_id()).await?, Swept::default());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_inside_is_bounded() -> Outcome {
+    let engine = Engine::connect().await?;
+    let target = common::target(vec![common::postgres()]);
+    let found = provide(&engine, &target).await?;
+    let stack = Stack::up(&engine, &found, &target, options("exec")).await?;
+    let shell = |text: &str| ["sh", "-c", text].map(str::to_string);
+    let ran = stack
+        .exec("postgres", &shell("echo out; echo err >&2; exit 3"), SOON)
+        .await?;
+    assert_eq!(ran.exit_code, 3);
+    assert!(ran.output.contains("out\n") && ran.output.contains("err\n"));
+    let much = "i=0; while [ $i -lt 3000 ]; do echo 0123456789; i=$((i+1)); done; echo last";
+    let ran = stack.exec("postgres", &shell(much), SOON).await?;
+    assert!(ran.output.len() <= 16 * 1024 && ran.output.ends_with("last\n"));
+    let wait = "while true; do :; done";
+    let late = stack
+        .exec("postgres", &shell(wait), Duration::from_millis(200))
+        .await;
+    assert!(matches!(late, Err(StackError::NotOver { .. })), "{late:?}");
+    let none = stack
+        .exec("postgres", &["no-such-command".to_string()], SOON)
+        .await;
+    assert!(none.map_or(true, |ran| ran.exit_code != 0));
+    stack.down().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handles_act_and_observe() -> Outcome {
     let engine = Engine::connect().await?;
     let target = common::target(vec![common::redis(), common::app("webhook")]);

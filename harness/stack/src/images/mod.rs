@@ -41,7 +41,9 @@ pub enum ImageError {
         "image {reference} is not there and can't be pulled ({why}); pull it where a registry answers and bring it over with `docker save` and `docker load`"
     )]
     Absent { reference: String, why: String },
-    #[error("image {reference}: unknown recipe {recipe:?}; there are `redis` and `postgres`")]
+    #[error(
+        "image {reference}: unknown recipe {recipe:?}; there are `redis`, `postgres` and `prometheus`"
+    )]
     UnknownRecipe { reference: String, recipe: String },
     #[error("executable {}: {detail}", path.display())]
     Executable { path: PathBuf, detail: String },

@@ -6,6 +6,7 @@ use super::ImageError;
 
 const REDIS: &str = include_str!("../../../../fixtures/images/redis.toml");
 const POSTGRES: &str = include_str!("../../../../fixtures/images/postgres.toml");
+const PROMETHEUS: &str = include_str!("../../../../fixtures/images/prometheus.toml");
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +45,7 @@ pub(crate) fn find(reference: &str, name: &str) -> Result<Recipe, ImageError> {
     let text = match name {
         "redis" => REDIS,
         "postgres" => POSTGRES,
+        "prometheus" => PROMETHEUS,
         _ => {
             return Err(ImageError::UnknownRecipe {
                 reference: reference.into(),

@@ -1,6 +1,8 @@
 //! A target that is up: one handle to all its services.
 
+mod exec;
 mod observe;
+mod recreate;
 mod up;
 
 use std::collections::BTreeMap;
@@ -18,12 +20,14 @@ use bollard::query_parameters::{
 use futures_util::future::join_all;
 use testcontainers::{ContainerAsync, GenericImage};
 
+pub use exec::Ran;
 pub use observe::{ContainerEvent, LogLine, LogSource, Stats};
 pub use up::{UpError, UpOptions};
 
 use crate::engine::{Engine, EngineError, QUICK, SLOW};
 use crate::health::{Question, look};
 use crate::sweep::sweep_run;
+use up::Wanted;
 
 /// Pace of looking whether a service is healthy, and the deadline of one look.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
@@ -42,6 +46,14 @@ pub enum StackError {
     },
     #[error("service {service}: port {port} isn't published now; it isn't running, or cut off")]
     NotPublished { service: String, port: String },
+    #[error("service {service} can't be made anew: {detail}")]
+    NotMade { service: String, detail: String },
+    #[error("service {service}: `{command}` isn't over after {} s", after.as_secs_f64())]
+    NotOver {
+        service: String,
+        command: String,
+        after: Duration,
+    },
     #[error("service {service} isn't healthy after {} ms: {last}", waited.as_millis())]
     NotHealthy {
         service: String,
@@ -89,7 +101,10 @@ pub(crate) struct Instance {
     name: String,
     /// `webhook`.
     service: String,
-    id: String,
+    /// Of the container that it is now.
+    id: Mutex<String>,
+    /// What the container was made from.
+    wanted: Wanted,
     /// Port name → port inside.
     ports: BTreeMap<String, u16>,
     /// Port name and what to ask there.
@@ -104,6 +119,7 @@ pub(crate) struct Instance {
 pub struct Stack {
     engine: Engine,
     run_id: String,
+    keep: bool,
     network: String,
     instances: Vec<Instance>,
     timings: Timings,
@@ -145,8 +161,9 @@ impl Stack {
         &self.timings
     }
 
-    pub fn container_id(&self, service: &str) -> Result<&str, StackError> {
-        Ok(&self.instance(service)?.id)
+    /// Of the container that it is now: [`Stack::recreate`] changes it.
+    pub fn container_id(&self, service: &str) -> Result<String, StackError> {
+        Ok(self.instance(service)?.id())
     }
 
     fn instance(&self, name: &str) -> Result<&Instance, StackError> {
@@ -166,7 +183,8 @@ impl Stack {
     pub async fn pause(&self, service: &str) -> Result<(), StackError> {
         let instance = self.instance(service)?;
         let what = format!("pausing {service}");
-        let call = self.engine.docker().pause_container(&instance.id);
+        let id = instance.id();
+        let call = self.engine.docker().pause_container(&id);
         tolerate(self.engine.call(&what, QUICK, call).await, "already paused")
     }
 
@@ -174,7 +192,8 @@ impl Stack {
     pub async fn unpause(&self, service: &str) -> Result<(), StackError> {
         let instance = self.instance(service)?;
         let what = format!("unpausing {service}");
-        let call = self.engine.docker().unpause_container(&instance.id);
+        let id = instance.id();
+        let call = self.engine.docker().unpause_container(&id);
         tolerate(self.engine.call(&what, QUICK, call).await, "is not paused")
     }
 
@@ -183,8 +202,8 @@ impl Stack {
         let instance = self.instance(service)?;
         let what = format!("sending {signal} to {service}");
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        let docker = self.engine.docker();
-        let kill = || docker.kill_container(&instance.id, Some(options.clone()));
+        let (docker, id) = (self.engine.docker(), instance.id());
+        let kill = || docker.kill_container(&id, Some(options.clone()));
         match self.engine.call(&what, QUICK, kill()).await {
             Err(error) if error.says("is paused") => {
                 self.unpause(service).await?;
@@ -201,10 +220,8 @@ impl Stack {
         let what = format!("stopping {service}");
         let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
-        let call = self
-            .engine
-            .docker()
-            .stop_container(&instance.id, Some(options));
+        let id = instance.id();
+        let call = self.engine.docker().stop_container(&id, Some(options));
         Ok(self.engine.call(&what, grace + SLOW, call).await?)
     }
 
@@ -212,8 +229,8 @@ impl Stack {
     pub async fn start(&self, service: &str) -> Result<(), StackError> {
         let instance = self.instance(service)?;
         let what = format!("starting {service}");
-        let docker = self.engine.docker();
-        let call = docker.start_container(&instance.id, None::<StartContainerOptions>);
+        let (docker, id) = (self.engine.docker(), instance.id());
+        let call = docker.start_container(&id, None::<StartContainerOptions>);
         self.engine.call(&what, SLOW, call).await?;
         self.learn_ports(instance).await
     }
@@ -249,7 +266,7 @@ impl Stack {
         let instance = self.instance(service)?;
         let what = format!("disconnecting {service}");
         let request = NetworkDisconnectRequest {
-            container: instance.id.clone(),
+            container: instance.id(),
             force: Some(true),
         };
         let call = self
@@ -267,7 +284,7 @@ impl Stack {
         let instance = self.instance(service)?;
         let what = format!("connecting {service}");
         let request = NetworkConnectRequest {
-            container: instance.id.clone(),
+            container: instance.id(),
             endpoint_config: Some(EndpointSettings {
                 aliases: Some(vec![instance.name.clone()]),
                 ..EndpointSettings::default()
@@ -299,13 +316,33 @@ impl Stack {
         Ok(frozen(pid))
     }
 
+    /// Bytes that a service has written beyond its image. The engine walks its files to count them.
+    pub async fn layer_bytes(&self, service: &str) -> Result<Option<u64>, StackError> {
+        let instance = self.instance(service)?;
+        let what = format!("measuring {}", instance.name);
+        let options = InspectContainerOptions { size: true };
+        let docker = self.engine.docker();
+        let id = instance.id();
+        let call = docker.inspect_container(&id, Some(options));
+        let found = self.engine.call(&what, QUICK, call).await?;
+        Ok(found.size_rw.and_then(|bytes| u64::try_from(bytes).ok()))
+    }
+
     async fn inspect_raw(
         &self,
         instance: &Instance,
     ) -> Result<ContainerInspectResponse, EngineError> {
-        let what = format!("inspecting {}", instance.name);
+        self.inspect_id(&instance.name, &instance.id()).await
+    }
+
+    async fn inspect_id(
+        &self,
+        name: &str,
+        id: &str,
+    ) -> Result<ContainerInspectResponse, EngineError> {
+        let what = format!("inspecting {name}");
         let docker = self.engine.docker();
-        let call = docker.inspect_container(&instance.id, None::<InspectContainerOptions>);
+        let call = docker.inspect_container(id, None::<InspectContainerOptions>);
         self.engine.call(&what, QUICK, call).await
     }
 
@@ -368,6 +405,10 @@ impl Drop for Stack {
 }
 
 impl Instance {
+    fn id(&self) -> String {
+        lock(&self.id).clone()
+    }
+
     fn addr(&self, port: &str) -> Result<SocketAddr, StackError> {
         let Some(inside) = self.ports.get(port) else {
             return Err(StackError::UnknownPort {

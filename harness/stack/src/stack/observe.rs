@@ -68,6 +68,17 @@ impl Stack {
         since: i64,
     ) -> Result<impl Stream<Item = Result<LogLine, StackError>> + Send + Unpin + 'static, StackError>
     {
+        self.logs_of(service, &self.container_id(service)?, since)
+    }
+
+    /// The same of one container, which may no longer be the one that the service is.
+    pub fn logs_of(
+        &self,
+        service: &str,
+        container: &str,
+        since: i64,
+    ) -> Result<impl Stream<Item = Result<LogLine, StackError>> + Send + Unpin + use<>, StackError>
+    {
         let instance = self.instance(service)?;
         let options = LogsOptionsBuilder::new()
             .follow(true)
@@ -78,7 +89,7 @@ impl Stack {
             .build();
         let name = instance.name.clone();
         let docker = self.engine.docker().clone();
-        let lines = docker.logs(&instance.id, Some(options)).map(move |line| {
+        let lines = docker.logs(container, Some(options)).map(move |line| {
             let what = "following a log";
             line.map(|line| log_line(&name, line))
                 .map_err(|error| EngineError::new(what, error).into())
@@ -119,7 +130,8 @@ impl Stack {
             .stream(false)
             .one_shot(true)
             .build();
-        let mut answers = self.engine.docker().stats(&instance.id, Some(options));
+        let id = instance.id();
+        let mut answers = self.engine.docker().stats(&id, Some(options));
         let none = || EngineError::Other {
             what: what.clone(),
             detail: "no answer".into(),
@@ -131,7 +143,11 @@ impl Stack {
         };
         let answer = first.map_err(timeout)?.ok_or_else(none)?;
         let answer = answer.map_err(|error| EngineError::new(&what, error))?;
-        let mut stats = figures(answer);
+        let silent = || EngineError::Other {
+            what: what.clone(),
+            detail: "the engine tells no memory, processor or process figures".into(),
+        };
+        let mut stats = figures(answer).ok_or_else(silent)?;
         let now = Instant::now();
         let before = lock(&instance.cpu).replace((now, stats.cpu_total_ns));
         if let Some((then, total)) = before {
@@ -181,27 +197,33 @@ fn container_event(event: EventMessage) -> ContainerEvent {
     }
 }
 
-fn figures(answer: ContainerStatsResponse) -> Stats {
+/// A figure that the engine doesn't tell is missing data, never 0.
+fn figures(answer: ContainerStatsResponse) -> Option<Stats> {
     let memory = answer.memory_stats.unwrap_or_default();
     let details = memory.stats.unwrap_or_default();
     let cache = details
         .get("total_inactive_file")
         .or_else(|| details.get("inactive_file"));
-    let usage = memory.usage.unwrap_or_default();
+    let usage = memory.usage?;
     let cpu = answer.cpu_stats.and_then(|cpu| cpu.cpu_usage);
     let pids = answer.pids_stats.and_then(|pids| pids.current);
-    Stats {
+    Some(Stats {
         rss_bytes: usage.saturating_sub(cache.copied().unwrap_or_default()),
         memory_limit_bytes: memory.limit.unwrap_or_default(),
         cpu_percent: 0.0,
-        cpu_total_ns: cpu.and_then(|cpu| cpu.total_usage).unwrap_or_default(),
-        pids: pids.unwrap_or_default(),
-    }
+        cpu_total_ns: cpu.and_then(|cpu| cpu.total_usage)?,
+        pids: pids?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_that_the_engine_does_not_tell_are_no_zeros() {
+        assert!(figures(ContainerStatsResponse::default()).is_none());
+    }
 
     fn out(text: &[u8]) -> LogLine {
         let message = text.to_vec().into();

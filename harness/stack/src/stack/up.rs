@@ -111,23 +111,30 @@ impl Stack {
 }
 
 /// A container to be.
-struct Wanted<'a> {
-    name: String,
-    service: &'a Service,
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) name: String,
+    service: Service,
     image: String,
-    env: BTreeMap<String, String>,
+    pub(super) env: BTreeMap<String, String>,
     question: (String, Question),
     /// Container ports that are published under their own number.
     same_ports: BTreeSet<u16>,
 }
 
-fn plan<'a>(
-    images: &Images,
-    target: &'a Target,
-    options: &UpOptions,
-) -> Result<Vec<Wanted<'a>>, UpError> {
+/// Its environment holds secrets.
+impl std::fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wanted")
+            .field("name", &self.name)
+            .field("image", &self.image)
+            .finish_non_exhaustive()
+    }
+}
+
+fn plan(images: &Images, target: &Target, options: &UpOptions) -> Result<Vec<Wanted>, UpError> {
     check(target, options)?;
-    let mut wanted: Vec<Wanted<'a>> = Vec::new();
+    let mut wanted: Vec<Wanted> = Vec::new();
     let mut taken = BTreeSet::new();
     for service in &target.services {
         let image = images.references.get(&service.name).ok_or_else(|| {
@@ -152,7 +159,7 @@ fn plan<'a>(
                 question: question(&service.healthy),
                 image: image.clone(),
                 same_ports: same_ports(service, options, &mut taken),
-                service,
+                service: service.clone(),
                 name,
             });
         }
@@ -266,7 +273,7 @@ async fn bring_up(
     target: &Target,
     run_id: &str,
     keep: bool,
-    wanted: Vec<Wanted<'_>>,
+    wanted: Vec<Wanted>,
 ) -> Result<Stack, UpError> {
     let started = Instant::now();
     let deadline = started + target.ready_within;
@@ -283,16 +290,18 @@ async fn bring_up(
         .zip(&containers)
         .map(|(wanted, container)| Instance {
             service: wanted.service.name.clone(),
-            name: wanted.name,
-            id: container.id().to_string(),
+            name: wanted.name.clone(),
+            id: Mutex::new(container.id().to_string()),
             ports: wanted.service.ports.clone(),
-            question: wanted.question,
+            question: wanted.question.clone(),
+            wanted,
             published: Mutex::default(),
             cpu: Mutex::default(),
         });
     let mut stack = Stack {
         engine: engine.clone(),
         run_id: run_id.into(),
+        keep,
         network,
         instances: instances.collect(),
         timings: Timings::default(),
@@ -320,7 +329,7 @@ fn network_name(run_id: &str) -> String {
     format!("firedrill-{run_id}")
 }
 
-type Labels = HashMap<String, String>;
+pub(super) type Labels = HashMap<String, String>;
 
 async fn create_network(
     engine: &Engine,
@@ -340,7 +349,7 @@ async fn create_network(
         .id)
 }
 
-fn labels(run_id: &str, keep: bool) -> Labels {
+pub(super) fn labels(run_id: &str, keep: bool) -> Labels {
     let owner = Owner::current().labels();
     let mut labels: Labels = owner
         .into_iter()
@@ -353,10 +362,10 @@ fn labels(run_id: &str, keep: bool) -> Labels {
     labels
 }
 
-async fn start_all(
+pub(super) async fn start_all(
     run_id: &str,
     labels: &Labels,
-    wanted: &[Wanted<'_>],
+    wanted: &[Wanted],
     within: Duration,
 ) -> Result<Vec<ContainerAsync<GenericImage>>, UpError> {
     let starts = wanted.iter().map(|wanted| async {
@@ -416,7 +425,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn request(run_id: &str, labels: &Labels, wanted: &Wanted<'_>) -> ContainerRequest<GenericImage> {
+fn request(run_id: &str, labels: &Labels, wanted: &Wanted) -> ContainerRequest<GenericImage> {
     let (name, tag) = split_tag(&wanted.image);
     let domain = format!("{run_id}.firedrill");
     let mut image = GenericImage::new(name, tag);
@@ -432,6 +441,9 @@ fn request(run_id: &str, labels: &Labels, wanted: &Wanted<'_>) -> ContainerReque
         .with_startup_timeout(SLOW);
     for (key, value) in &wanted.env {
         request = request.with_env_var(key, value);
+    }
+    for (path, text) in &wanted.service.files {
+        request = request.with_copy_to(path, text.clone().into_bytes());
     }
     if !wanted.service.command.is_empty() {
         request = request.with_cmd(wanted.service.command.clone());
@@ -497,7 +509,7 @@ async fn await_health(
             }
             continue;
         }
-        let log_tail = log_tail(&stack.engine, &instance.id).await;
+        let log_tail = log_tail(&stack.engine, &instance.id()).await;
         let service = instance.name.clone();
         if !state.running {
             return Err(UpError::Exited {

@@ -24,6 +24,7 @@ fn service(name: &str, role: Role, image: ImageSource, port: u16, healthy: Healt
         role,
         image,
         command: Vec::new(),
+        files: BTreeMap::new(),
         env: BTreeMap::new(),
         ports: BTreeMap::from([("main".to_string(), port)]),
         healthy,
@@ -101,10 +102,13 @@ pub fn target(services: Vec<Service>) -> Target {
             deadline: Duration::from_secs(1),
             word: "/status".into(),
             reason: "/reason".into(),
+            names: Vec::new(),
+            fields: BTreeMap::new(),
             unknown_reasons: Vec::new(),
             max_in_flight: 1,
         },
         mode: None,
+        prometheus: None,
         audit: Audit {
             postgres: None,
             sql: BTreeMap::new(),
@@ -113,7 +117,9 @@ pub fn target(services: Vec<Service>) -> Target {
             states: States::default(),
             metrics: Vec::new(),
         },
+        backup: None,
         metrics: Vec::new(),
+        metric: BTreeMap::new(),
         ready_within: Duration::from_secs(30),
     }
 }

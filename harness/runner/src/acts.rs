@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use firedrill_journal::{FactSource, OpState};
@@ -11,18 +12,23 @@ use serde_json::json;
 use tokio::sync::{Barrier, Mutex, Semaphore};
 use tokio::task::JoinSet;
 
+use crate::backup::Backup;
+use crate::clock::ns;
 use crate::error::RunError;
-use crate::faults;
 use crate::load::{Sender, Signal, describe};
+use crate::malformed::Malformer;
 use crate::run::World;
 use crate::store::Store;
+use crate::{faults, recreate};
 
 const HTTP_DEADLINE: Duration = Duration::from_secs(5);
+const AWAIT_EVERY: Duration = Duration::from_millis(20);
 const LOCK_DEADLINE: Duration = Duration::from_secs(2);
 /// Copies that wait at a lock before it is let go; with fewer, it is let go after this time all the same,
 /// for what waits longer may well give up.
 const MEETING: f64 = 10.0;
 const MEETING_MAX: Duration = Duration::from_secs(1);
+const MALFORMED_IN_FLIGHT: usize = 16;
 const MEETING_EVERY: Duration = Duration::from_millis(5);
 
 /// Carries out acts, and remembers what was sent so that it can be sent again.
@@ -30,6 +36,7 @@ pub struct Actor {
     world: Arc<World>,
     sender: Arc<Sender>,
     sent: Mutex<BTreeMap<String, Signal>>,
+    backup: Backup,
 }
 
 impl Actor {
@@ -39,6 +46,7 @@ impl Actor {
             world,
             sender,
             sent,
+            backup: Backup::default(),
         }
     }
 
@@ -55,13 +63,20 @@ impl Actor {
             } => faults::redis_set(&self.world, service, key, value)
                 .await
                 .map(|p| (p.at_ns, p.text)),
+            ActKind::Await { .. } => self.until(&act.kind).await,
             ActKind::Restart { services } => self.restart(services).await,
+            ActKind::Recreate { services, env } => {
+                recreate::recreate(&self.world, services, env).await
+            }
+            ActKind::Dump => self.backup.dump(&self.world).await,
+            ActKind::Restore => self.backup.restore(&self.world).await,
             ActKind::Http { .. } => self.http(&act.kind).await,
             ActKind::Burst { count, concurrency } => {
                 self.burst(&act.id, *count, *concurrency).await
             }
             ActKind::Duplicate { .. } => self.duplicate(act).await,
             ActKind::Twins { count } => self.twins(&act.id, *count).await,
+            ActKind::Malformed { .. } => self.malformed(act).await,
         };
         let (at_ns, observed) = done.map_err(|why| RunError::Act {
             id: act.id.clone(),
@@ -81,6 +96,35 @@ impl Actor {
             .fact_map(FactSource::Act, kind_of(&act.kind), at_ns, keys)
             .await;
         Ok(at_ns)
+    }
+
+    async fn until(&self, kind: &ActKind) -> Result<(u64, String), String> {
+        let ActKind::Await {
+            service,
+            path,
+            pointer,
+            equals,
+            within,
+        } = kind
+        else {
+            return Err("not an await act".to_owned());
+        };
+        let clock = self.world.recorder.clock;
+        let deadline = clock.now_ns() + ns(*within);
+        loop {
+            let seen = self.world.json_at(service, path, pointer).await;
+            if seen.as_ref() == Ok(equals) {
+                return Ok((clock.now_ns(), format!("{service} shows {equals}")));
+            }
+            if clock.now_ns() >= deadline {
+                let (Ok(last) | Err(last)) = seen;
+                let ms = within.as_millis();
+                return Err(format!(
+                    "{service} {path} {pointer} was not {equals} within {ms} ms: {last}"
+                ));
+            }
+            tokio::time::sleep(AWAIT_EVERY).await;
+        }
     }
 
     async fn restart(&self, services: &[String]) -> Result<(u64, String), String> {
@@ -142,9 +186,11 @@ impl Actor {
             .await
             .map_err(|_| format!("{path}: no answer within {} s", HTTP_DEADLINE.as_secs()))?
             .map_err(|e| describe(&e))?;
-        if got != *status {
+        if !status.contains(&got) {
+            let all: Vec<String> = status.iter().map(ToString::to_string).collect();
+            let all = all.join(" or ");
             return Err(format!(
-                "{path} answered {got} where {status} was expected: {text}"
+                "{path} answered {got} where {all} was expected: {text}"
             ));
         }
         Ok((at_ns, format!("{got} {text}")))
@@ -212,23 +258,68 @@ impl Actor {
             None => None,
         };
         let barrier = Arc::new(Barrier::new(*copies as usize));
+        let answered = Arc::new(AtomicU32::new(0));
         let clock = self.world.recorder.clock;
         let mut flying = JoinSet::new();
         for copy in 0..*copies as usize {
             let service = all[copy % all.len()].clone();
             let (sender, signal, id) = (self.sender.clone(), signal.clone(), act.id.clone());
-            let barrier = barrier.clone();
+            let (barrier, answered) = (barrier.clone(), answered.clone());
             flying.spawn(async move {
                 barrier.wait().await;
-                sender.send(&signal, &service, &id, clock.now_ns()).await
+                let state = sender.send(&signal, &service, &id, clock.now_ns()).await;
+                answered.fetch_add(1, Ordering::Relaxed);
+                state
             });
         }
         let met = match lock {
-            Some(lock) => format!("; {} waited at the same moment", lock.meet().await?),
+            Some(lock) => {
+                let waiting = || copies - answered.load(Ordering::Relaxed);
+                let met = lock.meet(waiting).await?;
+                format!("; {met} waited at the same moment")
+            }
             None => String::new(),
         };
         let states = states(flying).await?;
         Ok((clock.now_ns(), format!("{}{met}", count_words(&states))))
+    }
+
+    /// Sends requests that are no valid signals. All are made before the first one is sent, so that what
+    /// is sent depends on the seed alone.
+    async fn malformed(&self, act: &Act) -> Result<(u64, String), String> {
+        let ActKind::Malformed {
+            class,
+            count,
+            overrides,
+        } = &act.kind
+        else {
+            return Err("not an act of malformed requests".to_owned());
+        };
+        let world = &self.world;
+        let signals = &world.target.signals;
+        let secret = world.secret(&signals.secret).as_bytes();
+        let mut maker = Malformer::new(signals, secret, *class, world.seed, &act.id);
+        let mut made = Vec::new();
+        for _ in 0..*count {
+            let signal = self.sender.make(overrides).map_err(|e| e.to_string())?;
+            made.push((maker.make(&signal.body)?, signal));
+        }
+        let room = Arc::new(Semaphore::new(MALFORMED_IN_FLIGHT));
+        let clock = world.recorder.clock;
+        let mut flying = JoinSet::new();
+        for (request, signal) in made {
+            let room = room.clone().acquire_owned();
+            let permit = room.await.map_err(|e| e.to_string())?;
+            let (sender, id) = (self.sender.clone(), act.id.clone());
+            flying.spawn(async move {
+                let now = clock.now_ns();
+                let state = sender.send_malformed(&signal, &request, &id, now).await;
+                drop(permit);
+                state
+            });
+        }
+        let states = states(flying).await?;
+        Ok((clock.now_ns(), count_words(&states)))
     }
 
     async fn twins(&self, id: &str, count: u32) -> Result<(u64, String), String> {
@@ -252,8 +343,9 @@ impl Lock {
         Ok(Self { store })
     }
 
-    /// Waits until enough sessions wait for a lock, lets them go, and says how many they were.
-    async fn meet(self) -> Result<f64, String> {
+    /// Waits until enough sessions wait for a lock, lets them go, and says how many they were. A session
+    /// that waits need not be a copy's; a copy that was answered by then has not waited.
+    async fn meet(self, unanswered: impl Fn() -> u32) -> Result<f64, String> {
         const WAITING: &str = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
         let started = tokio::time::Instant::now();
         let mut waiting = 0.0;
@@ -261,10 +353,11 @@ impl Lock {
             waiting = self.store.number(WAITING, LOCK_DEADLINE).await?;
             tokio::time::sleep(MEETING_EVERY).await;
         }
+        let met = waiting.min(f64::from(unanswered()));
         self.store.query("COMMIT", LOCK_DEADLINE).await?;
-        match waiting >= 2.0 {
-            true => Ok(waiting),
-            false => Err(format!("the copies did not meet: {waiting} waited")),
+        match met >= 2.0 {
+            true => Ok(met),
+            false => Err(format!("the copies did not meet: {met} waited")),
         }
     }
 }
@@ -291,19 +384,26 @@ fn count_words(states: &[OpState]) -> String {
 
 fn kind_of(kind: &ActKind) -> &'static str {
     match kind {
+        ActKind::Await { .. } => "await",
         ActKind::RedisSet { .. } => "redis_set",
         ActKind::Restart { .. } => "restart",
+        ActKind::Recreate { .. } => "recreate",
+        ActKind::Dump => "dump",
+        ActKind::Restore => "restore",
         ActKind::Http { .. } => "http",
         ActKind::Burst { .. } => "burst",
         ActKind::Duplicate { .. } => "duplicate",
         ActKind::Twins { .. } => "twins",
+        ActKind::Malformed { .. } => "malformed",
     }
 }
 
 fn services_of(kind: &ActKind) -> Vec<String> {
     match kind {
-        ActKind::RedisSet { service, .. } | ActKind::Http { service, .. } => vec![service.clone()],
-        ActKind::Restart { services } => services.clone(),
+        ActKind::Await { service, .. }
+        | ActKind::RedisSet { service, .. }
+        | ActKind::Http { service, .. } => vec![service.clone()],
+        ActKind::Restart { services } | ActKind::Recreate { services, .. } => services.clone(),
         _ => Vec::new(),
     }
 }

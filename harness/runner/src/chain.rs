@@ -51,20 +51,31 @@ pub async fn follow(
         after: 0,
         start_id: None,
         attached: false,
+        read_ns: 0,
     };
-    loop {
+    let last = loop {
         let stopping = *stop.borrow();
-        trail.catch_up().await;
+        let read = trail.catch_up().await;
         if stopping {
-            break;
+            break read;
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             _ = stop.wait_for(|s| *s) => {}
         }
-    }
+    };
     let recorder = trail.world.recorder.clone();
-    recorder.stream("chain", StreamState::Detached, None).await;
+    match last {
+        Ok(()) => recorder.stream("chain", StreamState::Detached, None).await,
+        // No later read fills what this one missed.
+        Err(why) => {
+            let detail = Some(format!("the last read: {}", recorder.clean(&why)));
+            let state = StreamState::Gap;
+            recorder
+                .stream_at("chain", state, trail.read_ns, detail)
+                .await;
+        }
+    }
 }
 
 struct Trail {
@@ -74,25 +85,22 @@ struct Trail {
     after: u64,
     start_id: Option<String>,
     attached: bool,
+    /// Up to when the trail is known.
+    read_ns: u64,
 }
 
 impl Trail {
     /// Reads all pages that there are. A failed read is no gap by itself: the chain keeps its
     /// events, and the next read continues where the last one ended.
-    async fn catch_up(&mut self) {
+    async fn catch_up(&mut self) -> Result<(), String> {
         loop {
-            match self.page().await {
-                Ok(page) => {
-                    let more = page.events.len() as u64 == PAGE;
-                    self.take(page).await;
-                    if !more {
-                        return;
-                    }
-                }
-                Err(why) => {
-                    tracing::debug!(%why, "chain audit");
-                    return;
-                }
+            let asked_ns = self.world.recorder.clock.now_ns();
+            let page = self.page().await?;
+            let more = page.events.len() as u64 == PAGE;
+            self.take(page).await;
+            if !more {
+                self.read_ns = asked_ns;
+                return Ok(());
             }
         }
     }
@@ -140,12 +148,18 @@ impl Trail {
             // The first page begins with the chain's first event, so nothing came before it.
             let detail = format!("start id {}, {} events", page.start_id, page.last_seq);
             let state = StreamState::Attached;
-            recorder.stream_at("chain", state, 0, Some(detail)).await;
+            let at_ns = recorder.clock.began_ns;
+            recorder
+                .stream_at("chain", state, at_ns, Some(detail))
+                .await;
         }
         self.start_id = Some(page.start_id);
         for event in page.events {
             self.after = self.after.max(event.seq);
             let at_ns = recorder.clock.from_host_ns(event.mono_ns);
+            if event.keys.get("first_send") == Some(&Value::Bool(true)) {
+                self.world.tally.first_send(at_ns);
+            }
             let keys = event
                 .keys
                 .into_iter()

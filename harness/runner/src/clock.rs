@@ -12,6 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin_ns: u64,
+    /// When this part of the run began, on the run's axis.
+    pub began_ns: u64,
 }
 
 fn host_ns() -> u64 {
@@ -23,8 +25,14 @@ fn host_ns() -> u64 {
 
 impl Clock {
     pub fn start() -> Self {
+        Self::resume(0)
+    }
+
+    /// The clock of a run that began that long ago.
+    pub fn resume(began_ns: u64) -> Self {
         Self {
-            origin_ns: host_ns(),
+            origin_ns: host_ns().saturating_sub(began_ns),
+            began_ns,
         }
     }
 

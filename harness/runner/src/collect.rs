@@ -7,6 +7,7 @@ use firedrill_journal::{FactSource, StreamState};
 use firedrill_plan::MetricEquation;
 use serde_json::json;
 
+use crate::recorder::Recorder;
 use crate::run::World;
 use crate::store::Store;
 use crate::{metrics_text, probes};
@@ -80,16 +81,8 @@ pub async fn collect(world: &Arc<World>) {
 async fn collect_table(world: &World, store: &Store, table: &str, query: &str) {
     let recorder = &world.recorder;
     let at_ns = recorder.clock.now_ns();
-    match store.query(query, DEADLINE).await {
-        Ok(rows) => {
-            let count = rows.len();
-            for row in rows {
-                let keys = row
-                    .into_iter()
-                    .map(|(k, v)| (k, json!(recorder.clean(&v))))
-                    .collect();
-                recorder.fact_map(FactSource::Sql, table, at_ns, keys).await;
-            }
+    match record_rows(recorder, store, (table, query), at_ns).await {
+        Ok(count) => {
             let keys = [("table", json!(table)), ("rows", json!(count))];
             recorder
                 .fact(FactSource::Sql, "collected", at_ns, keys)
@@ -105,6 +98,23 @@ async fn collect_table(world: &World, store: &Store, table: &str, query: &str) {
                 .await;
         }
     }
+}
+
+async fn record_rows(
+    recorder: &Recorder,
+    store: &Store,
+    (table, query): (&str, &str),
+    at_ns: u64,
+) -> Result<u64, String> {
+    let mut rows = store.rows(query, DEADLINE).await?;
+    let mut count = 0;
+    while let Some(row) = rows.next().await? {
+        let clean = |(k, v): (String, String)| (k, json!(recorder.clean(&v)));
+        let keys = row.into_iter().map(clean).collect();
+        recorder.fact_map(FactSource::Sql, table, at_ns, keys).await;
+        count += 1;
+    }
+    Ok(count)
 }
 
 async fn collect_metric(world: &World, store: &Store, equation: &MetricEquation) {

@@ -24,6 +24,10 @@ pub enum RunError {
         phase: String,
         why: String,
     },
+    #[error("the run's folder holds {} MiB, and its limit is {} MiB (disk_max of the profile)", bytes >> 20, limit >> 20)]
+    Disk { bytes: u64, limit: u64 },
+    #[error("stopped at once: {0}")]
+    Aborted(String),
     #[error("interrupted")]
     Interrupted,
     #[error("{path}: {source}")]

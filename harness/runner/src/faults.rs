@@ -18,7 +18,7 @@ const PROOF_EVERY: Duration = Duration::from_millis(1);
 /// A PING that takes longer than this finds a server that doesn't answer.
 const PING_DEADLINE: Duration = Duration::from_millis(50);
 const CALL_DEADLINE: Duration = Duration::from_secs(2);
-const STOP_GRACE: Duration = Duration::from_secs(10);
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// What was seen, and when it is known to have been in force.
 pub struct Proof {
@@ -38,83 +38,184 @@ pub fn undo(fault: &Fault) -> String {
     }
 }
 
+/// A fault that was injected and proven, with what tells it from another one in its place.
+pub struct InForce {
+    pub proof: Proof,
+    pub held: Held,
+}
+
+/// What was seen of a fault when it was proven.
+#[derive(Clone, Debug)]
+pub enum Held {
+    Nothing,
+    /// When the container had been started.
+    Container {
+        started_at: String,
+    },
+    /// How many connections of its own proof went through it.
+    Toxic {
+        own: u64,
+    },
+}
+
+/// What undoing a fault came to.
+pub struct Healing {
+    pub proof: Proof,
+    /// Why the fault was not there up to its healing, or the system is not as it was.
+    pub loss: Option<String>,
+}
+
 /// Injects the fault and proves it.
-pub async fn inject(world: &Arc<World>, fault: &Fault) -> Result<Proof, String> {
+pub async fn inject(world: &Arc<World>, fault: &Fault) -> Result<InForce, String> {
     let stack = &world.stack;
     let target = fault.target.as_str();
-    match &fault.kind {
+    not_yet(world, fault).await?;
+    let proof = match &fault.kind {
         FaultKind::Pause => {
-            stack.pause(target).await.map_err(|e| e.to_string())?;
-            prove(world, "it is frozen", || frozen(world, target, true)).await
+            stack.pause(target).await.map_err(words)?;
+            prove(world, "it is frozen", || frozen(world, target, true)).await?
         }
         FaultKind::Kill => {
-            stack
-                .kill(target, "SIGKILL")
-                .await
-                .map_err(|e| e.to_string())?;
-            prove(world, "it is not running", || running(world, target, false)).await
+            stack.kill(target, "SIGKILL").await.map_err(words)?;
+            prove(world, "it was killed", || killed(world, target)).await?
         }
         FaultKind::Stop => {
-            stack
-                .stop(target, STOP_GRACE)
-                .await
-                .map_err(|e| e.to_string())?;
-            prove(world, "it is not running", || running(world, target, false)).await
+            stack.stop(target, STOP_GRACE).await.map_err(words)?;
+            prove(world, "it is not running", || running(world, target, false)).await?
         }
-        FaultKind::Restart => restart(world, target).await,
+        FaultKind::Restart => restart(world, target).await?,
         FaultKind::Disconnect => {
-            stack.disconnect(target).await.map_err(|e| e.to_string())?;
-            prove(world, "it is off the network", || {
-                attached(world, target, false)
-            })
-            .await
+            stack.disconnect(target).await.map_err(words)?;
+            let off = || attached(world, target, false);
+            prove(world, "it is off the network", off).await?
         }
-        FaultKind::RedisSet { key, value, .. } => redis_set(world, target, key, value).await,
-        _ => network::inject(world, fault).await,
+        FaultKind::RedisSet { key, value, .. } => redis_set(world, target, key, value).await?,
+        _ => {
+            let (proof, own) = network::inject(world, fault).await?;
+            let held = Held::Toxic { own };
+            return Ok(InForce { proof, held });
+        }
+    };
+    let held = match &fault.kind {
+        FaultKind::RedisSet { .. } => Held::Nothing,
+        _ => Held::Container {
+            started_at: stack.inspect(target).await.map_err(words)?.started_at,
+        },
+    };
+    Ok(InForce { proof, held })
+}
+
+/// What is broken already can't be broken: its state afterwards would prove nothing.
+async fn not_yet(world: &World, fault: &Fault) -> Result<(), String> {
+    let target = fault.target.as_str();
+    let already = match &fault.kind {
+        FaultKind::Pause
+        | FaultKind::Kill
+        | FaultKind::Stop
+        | FaultKind::Restart
+        | FaultKind::Disconnect => {
+            let state = world.stack.inspect(target).await.map_err(words)?;
+            let connected = world.stack.is_connected(target).await.map_err(words)?;
+            match &fault.kind {
+                _ if !state.running => Some("does not run"),
+                FaultKind::Pause if state.paused => Some("is paused"),
+                FaultKind::Disconnect if !connected => Some("is off the network"),
+                _ => None,
+            }
+        }
+        FaultKind::RedisSet { key, value, .. } => {
+            let found = redis_get(world, target, key, CALL_DEADLINE).await?;
+            (found.as_ref() == Some(value)).then_some("holds that very value")
+        }
+        _ => None,
+    };
+    match already {
+        Some(what) => Err(format!("{target} {what} already, by another hand")),
+        None => Ok(()),
     }
 }
 
 /// Undoes the fault and proves that it is undone.
-pub async fn heal(world: &Arc<World>, fault: &Fault) -> Result<Proof, String> {
+pub async fn heal(world: &Arc<World>, fault: &Fault, held: &Held) -> Result<Healing, String> {
     let stack = &world.stack;
     let target = fault.target.as_str();
-    match &fault.kind {
-        FaultKind::Pause => {
-            stack.unpause(target).await.map_err(|e| e.to_string())?;
-            let proof = prove(world, "it is no longer frozen", || {
-                frozen(world, target, false)
-            })
-            .await?;
-            answers(world, target).await?;
-            Ok(proof)
-        }
+    let proof = match &fault.kind {
+        FaultKind::Pause => return unpause(world, target).await,
         FaultKind::Kill | FaultKind::Stop => {
-            stack.start(target).await.map_err(|e| e.to_string())?;
-            healthy(world, target).await
+            stack.start(target).await.map_err(words)?;
+            healthy(world, target).await?
         }
-        FaultKind::Restart => healthy(world, target).await,
+        FaultKind::Restart => healthy(world, target).await?,
         FaultKind::Disconnect => {
-            stack.connect(target).await.map_err(|e| e.to_string())?;
-            prove(world, "it is on the network", || {
-                attached(world, target, true)
-            })
-            .await
+            stack.connect(target).await.map_err(words)?;
+            let on = || attached(world, target, true);
+            let proof = prove(world, "it is on the network", on).await?;
+            answers(world, target).await?;
+            proof
         }
-        FaultKind::RedisSet { key, heal, .. } => redis_swap(world, target, key, heal).await,
-        _ => network::heal(world, fault).await,
-    }
+        FaultKind::RedisSet { key, heal, .. } => redis_swap(world, target, key, heal).await?,
+        _ => {
+            let own = match held {
+                Held::Toxic { own } => *own,
+                _ => 0,
+            };
+            return network::heal(world, fault, own).await;
+        }
+    };
+    let loss = None;
+    Ok(Healing { proof, loss })
 }
 
-/// Whether the fault is still in force; an error says how its loss was seen.
-pub async fn still_there(world: &Arc<World>, fault: &Fault) -> Result<(), String> {
+/// What can't be unpaused is killed and started anew: the system is whole again, but not the one
+/// that was paused.
+async fn unpause(world: &Arc<World>, target: &str) -> Result<Healing, String> {
+    let gently = async {
+        world.stack.unpause(target).await.map_err(words)?;
+        let thawed = || frozen(world, target, false);
+        let proof = prove(world, "it is no longer frozen", thawed).await?;
+        answers(world, target).await?;
+        Ok::<_, String>(proof)
+    };
+    let why = match gently.await {
+        Ok(proof) => return Ok(Healing { proof, loss: None }),
+        Err(why) => why,
+    };
+    let harder = async {
+        world.stack.kill(target, "SIGKILL").await.map_err(words)?;
+        world.stack.start(target).await.map_err(words)?;
+        healthy(world, target).await
+    };
+    let proof = harder
+        .await
+        .map_err(|harder| format!("{why}; killing and starting it: {harder}"))?;
+    let loss = Some(format!("{why}; {target} was killed and started anew"));
+    Ok(Healing { proof, loss })
+}
+
+fn words(error: firedrill_stack::StackError) -> String {
+    error.to_string()
+}
+
+/// Whether the fault is still in force, and still the same one; an error says how its loss was seen.
+pub async fn still_there(world: &World, fault: &Fault, held: &Held) -> Result<(), String> {
     let target = fault.target.as_str();
+    if let Held::Container { started_at } = held {
+        let state = world.stack.inspect(target).await.map_err(words)?;
+        if state.started_at != *started_at {
+            return Err(format!("{target} was started anew by another hand"));
+        }
+        if !state.running && matches!(fault.kind, FaultKind::Pause | FaultKind::Disconnect) {
+            return Err(format!("{target} ended, exit code {}", state.exit_code));
+        }
+    }
     let seen = match &fault.kind {
         FaultKind::Pause => frozen(world, target, true).await?,
         FaultKind::Kill | FaultKind::Stop => running(world, target, false).await?,
         FaultKind::Disconnect => attached(world, target, false).await?,
-        // The target itself may write the key (it merges its record into it), and a restart is over
-        // as soon as it has happened: what these cause is seen by the drill's own checks.
-        FaultKind::RedisSet { .. } | FaultKind::Restart => return Ok(()),
+        // The drill's own acts and the target itself may write the key too: only its absence is a loss.
+        FaultKind::RedisSet { key, .. } => redis_get(world, target, key, CALL_DEADLINE).await?,
+        // A restart is over as soon as it has happened.
+        FaultKind::Restart => return Ok(()),
         _ => return network::still_there(world, fault).await,
     };
     match seen {
@@ -152,7 +253,7 @@ pub async fn restart(world: &Arc<World>, service: &str) -> Result<Proof, String>
     Ok(proof)
 }
 
-async fn healthy(world: &Arc<World>, service: &str) -> Result<Proof, String> {
+pub async fn healthy(world: &Arc<World>, service: &str) -> Result<Proof, String> {
     let deadline = world.target.ready_within;
     world
         .stack
@@ -254,6 +355,20 @@ async fn running(world: &World, service: &str, wanted: bool) -> Result<Option<St
     }))
 }
 
+/// Not running, and by SIGKILL: a service that ended by itself a moment before was not killed.
+async fn killed(world: &World, service: &str) -> Result<Option<String>, String> {
+    const BY_SIGKILL: i64 = 137;
+    let state = world.stack.inspect(service).await;
+    let state = state.map_err(|e| e.to_string())?;
+    match (state.running, state.exit_code) {
+        (true, _) => Ok(None),
+        (false, BY_SIGKILL) => Ok(Some(format!(
+            "engine: running = false, exit code {BY_SIGKILL}"
+        ))),
+        (false, code) => Err(format!("{service} ended with exit code {code}, not killed")),
+    }
+}
+
 async fn attached(world: &World, service: &str, wanted: bool) -> Result<Option<String>, String> {
     let on_network = world
         .stack
@@ -300,7 +415,8 @@ async fn redis_swap(
     key: &str,
     to: &str,
 ) -> Result<Proof, String> {
-    const SWAP: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return 1 else return 0 end";
+    // A key that isn't there reads as false, and as an empty text here.
+    const SWAP: &str = "if (redis.call('GET', KEYS[1]) or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return 1 else return 0 end";
     let started = tokio::time::Instant::now();
     while started.elapsed() < PROOF_DEADLINE {
         let found = redis_get(world, service, key, CALL_DEADLINE)

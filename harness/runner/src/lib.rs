@@ -6,6 +6,7 @@
 //! particular bot: those come from the target file.
 
 mod acts;
+mod backup;
 mod chain;
 mod clock;
 mod collect;
@@ -13,13 +14,19 @@ mod error;
 mod faults;
 mod ledger;
 mod load;
+mod malformed;
+mod meter;
 mod metrics_text;
 mod network;
 mod probes;
+mod prometheus;
 mod recorder;
+mod recreate;
 mod redact;
+mod resources;
 mod run;
 mod schedule;
+mod soak;
 mod store;
 mod streams;
 
@@ -27,4 +34,7 @@ pub use clock::Clock;
 pub use error::RunError;
 pub use metrics_text::{MetricsTextError, parse as parse_metrics_text};
 pub use redact::{Redactor, resolve_secrets};
-pub use run::{Cancel, Episode, Finished, Options, Progress, RunPlan, execute};
+pub use run::{
+    Cancel, Episode, Finished, Offence, Onlooker, Options, Progress, Resume, RunPlan, execute,
+};
+pub use soak::{BEGINS, Soak};

@@ -19,10 +19,16 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clock::ns;
 use crate::error::RunError;
+use crate::malformed::Request;
 use crate::run::World;
 
 /// Bytes of an answer that are looked at.
 const BODY_MAX: usize = 64 * 1024;
+
+/// Origin of the signals that no act asked for.
+const BACKGROUND: &str = "load";
+/// Characters of a word of an answer that are kept.
+const WORD_MAX: usize = 200;
 
 /// Where the run is: labels every signal, sets the background rate.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +61,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    pub fn new(world: Arc<World>) -> Arc<Self> {
+    /// Numbers of signals and operations go on from there.
+    pub fn new(world: Arc<World>, first: u64) -> Arc<Self> {
         let (stage, _) = watch::channel(Stage {
             episode: 0,
             phase: String::new(),
@@ -64,8 +71,8 @@ impl Sender {
         let in_flight = Arc::new(Semaphore::new(world.target.signals.max_in_flight as usize));
         Arc::new(Self {
             world,
-            next_signal: AtomicU64::new(0),
-            next_op: AtomicU64::new(0),
+            next_signal: AtomicU64::new(first),
+            next_op: AtomicU64::new(first),
             in_flight,
             stage,
         })
@@ -113,10 +120,36 @@ impl Sender {
         origin: &str,
         intended_ns: u64,
     ) -> OpState {
-        let recorder = &self.world.recorder;
-        let id = self.next_op.fetch_add(1, Ordering::Relaxed);
-        let stage = self.stage.borrow().clone();
+        let reference = self.reference(signal, service, origin);
+        let answer = self.request(signal, service);
+        self.recorded(reference, intended_ns, answer).await
+    }
+
+    /// Sends a request that is no valid signal, made from one that is.
+    pub async fn send_malformed(
+        &self,
+        signal: &Signal,
+        request: &Request,
+        origin: &str,
+        intended_ns: u64,
+    ) -> OpState {
+        let service = &self.world.target.signals.service;
         let reference = SignalRef {
+            payload: firedrill_journal::sha256_hex(&request.body),
+            malformed: Some(request.what.clone()),
+            ..self.reference(signal, service, origin)
+        };
+        let answer = self.request_as_is(request, service);
+        self.recorded(reference, intended_ns, answer).await
+    }
+
+    fn reference(&self, signal: &Signal, service: &str, origin: &str) -> SignalRef {
+        let stage = self.stage.borrow().clone();
+        Self::reference_at(stage, signal, service, origin)
+    }
+
+    fn reference_at(stage: Stage, signal: &Signal, service: &str, origin: &str) -> SignalRef {
+        SignalRef {
             key: signal.key.clone(),
             tag: signal.tag.clone(),
             payload: signal.payload.clone(),
@@ -124,24 +157,45 @@ impl Sender {
             phase: stage.phase,
             origin: origin.to_owned(),
             service: service.to_owned(),
-        };
+            malformed: None,
+        }
+    }
+
+    async fn recorded(
+        &self,
+        signal: SignalRef,
+        intended_ns: u64,
+        answer: impl Future<Output = Answer>,
+    ) -> OpState {
+        let recorder = &self.world.recorder;
+        let background = signal.origin == BACKGROUND;
         let mut op = Op {
-            id,
+            id: self.next_op.fetch_add(1, Ordering::Relaxed),
             state: OpState::Invoked,
             intended_ns,
             at_ns: recorder.clock.now_ns(),
-            signal: Some(reference),
+            signal: Some(signal),
             status: None,
             detail: None,
+            names: None,
         };
         recorder.record(Event::Op(op.clone())).await;
-        let answer = self.request(signal, service).await;
+        let answer = answer.await;
         op.at_ns = recorder.clock.now_ns();
+        if background {
+            let took_ns = op.at_ns.saturating_sub(intended_ns);
+            self.world.meter.add(took_ns as f64 / 1e6);
+        }
         op.signal = None;
         op.state = answer.state;
         op.status = answer.status;
         op.detail = answer.detail.map(|d| recorder.clean(&d));
+        op.names = answer.names.map(|n| recorder.clean(&n));
         let state = op.state;
+        // What the target calls a duplicate is no new signal: the judge doesn't count it either.
+        if state == OpState::Ok && op.detail.as_deref() != Some("duplicate") {
+            self.world.tally.accepted();
+        }
         recorder.record(Event::Op(op)).await;
         state
     }
@@ -156,6 +210,7 @@ impl Sender {
             signal: None,
             status: None,
             detail: Some("shed".to_owned()),
+            names: None,
         };
         self.world.recorder.record(Event::Op(op)).await;
     }
@@ -173,6 +228,29 @@ impl Sender {
             .header("content-type", "application/json")
             .header(&signals.signature_header, &signal.signature)
             .body(signal.body.clone());
+        self.answer(request).await
+    }
+
+    async fn request_as_is(&self, request: &Request, service: &str) -> Answer {
+        let signals = &self.world.target.signals;
+        let addr = match self.world.stack.addr(service, &signals.port) {
+            Ok(addr) => addr,
+            Err(error) => return Answer::failed(error.to_string()),
+        };
+        let method = match reqwest::Method::from_bytes(request.method.as_bytes()) {
+            Ok(method) => method,
+            Err(error) => return Answer::failed(error.to_string()),
+        };
+        let url = format!("http://{addr}{}", request.path);
+        let mut built = self.world.http.request(method, url);
+        for (name, value) in &request.headers {
+            built = built.header(name, value.as_slice());
+        }
+        self.answer(built.body(request.body.clone())).await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Answer {
+        let signals = &self.world.target.signals;
         let exchange = async {
             let response = request.send().await?;
             let status = response.status().as_u16();
@@ -197,7 +275,8 @@ impl Sender {
         let mut flying = tokio::task::JoinSet::new();
         let mut due = clock.now_ns();
         loop {
-            let rate = stage.borrow_and_update().signals_per_s;
+            let current = stage.borrow_and_update().clone();
+            let rate = current.signals_per_s;
             if rate <= 0.0 {
                 tokio::select! {
                     changed = stage.changed() => if changed.is_err() { break },
@@ -221,9 +300,12 @@ impl Sender {
                 Ok(permit) => {
                     let signal = self.make(&nothing)?;
                     let (this, intended) = (self.clone(), due);
+                    // It belongs to the stage in which it was due, however late it leaves.
+                    let service = self.world.target.signals.service.clone();
+                    let reference = Self::reference_at(current, &signal, &service, BACKGROUND);
                     flying.spawn(async move {
-                        let service = this.world.target.signals.service.clone();
-                        this.send(&signal, &service, "load", intended).await;
+                        let answer = this.request(&signal, &service);
+                        this.recorded(reference, intended, answer).await;
                         drop(permit);
                     });
                 }
@@ -271,6 +353,7 @@ struct Answer {
     state: OpState,
     status: Option<u16>,
     detail: Option<String>,
+    names: Option<String>,
 }
 
 impl Answer {
@@ -279,6 +362,7 @@ impl Answer {
             state: OpState::Failed,
             status: None,
             detail: Some(why),
+            names: None,
         }
     }
 
@@ -287,6 +371,7 @@ impl Answer {
             state: OpState::Unknown,
             status: None,
             detail: Some(why),
+            names: None,
         }
     }
 }
@@ -299,7 +384,7 @@ fn classify(signals: &Signals, status: u16, body: &[u8]) -> Answer {
         .flatten();
     let at = |pointer: &str| {
         let value = json.as_ref()?.pointer(pointer)?.as_str()?;
-        Some(value.to_owned())
+        Some(value.chars().take(WORD_MAX).collect())
     };
     let word = at(&signals.word);
     let reason = at(&signals.reason);
@@ -319,6 +404,7 @@ fn classify(signals: &Signals, status: u16, body: &[u8]) -> Answer {
         detail: reason
             .or(word)
             .or_else(|| Some("answer without a word".to_owned())),
+        names: signals.names.iter().find_map(|pointer| at(pointer)),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use firedrill_plan::{Fault, FaultKind, Role};
 use serde_json::{Value, json};
 
-use crate::faults::Proof;
+use crate::faults::{Healing, Proof};
 use crate::load::describe;
 use crate::run::World;
 
@@ -55,15 +55,15 @@ impl Trip {
     }
 }
 
-fn route(world: &World, target: &str) -> Result<Route, String> {
+fn proxy(world: &World) -> Result<&str, String> {
     let proxy = world.target.services.iter().find(|s| s.role == Role::Proxy);
     let proxy = proxy.ok_or("the target has no service of role proxy for network faults")?;
-    let addr = |port: &str| {
-        world
-            .stack
-            .addr(&proxy.name, port)
-            .map_err(|e| e.to_string())
-    };
+    Ok(&proxy.name)
+}
+
+fn route(world: &World, target: &str) -> Result<Route, String> {
+    let proxy = proxy(world)?;
+    let addr = |port: &str| world.stack.addr(proxy, port).map_err(|e| e.to_string());
     Ok(Route {
         api: addr("main")?,
         port: addr(target)?,
@@ -71,51 +71,167 @@ fn route(world: &World, target: &str) -> Result<Route, String> {
     })
 }
 
-/// Name of the toxic that a fault of this kind is.
-fn toxic_name(kind: &FaultKind) -> String {
-    match kind {
-        FaultKind::Latency { .. } => "latency_downstream".to_owned(),
-        FaultKind::Bandwidth { .. } => "bandwidth_downstream".to_owned(),
-        FaultKind::Timeout => "timeout_downstream".to_owned(),
-        FaultKind::LimitData { .. } => "limit_data_downstream".to_owned(),
-        other => format!("firedrill_{}", other.name()),
+/// The toxic that a fault of this kind is, as it must be read back.
+struct Toxic {
+    name: String,
+    kind: &'static str,
+    attributes: Value,
+}
+
+/// `None` for what is no toxic but the route's switch.
+fn toxic(kind: &FaultKind) -> Option<Toxic> {
+    let (kind, attributes) = match kind {
+        FaultKind::Latency { latency, jitter } => (
+            "latency",
+            json!({"latency": ms(*latency), "jitter": ms(*jitter)}),
+        ),
+        FaultKind::Bandwidth { bytes_per_s } => {
+            ("bandwidth", json!({"rate": kilobytes(*bytes_per_s)}))
+        }
+        FaultKind::Timeout => ("timeout", json!({"timeout": 0})),
+        FaultKind::LimitData { bytes } => ("limit_data", json!({"bytes": whole(*bytes)})),
+        FaultKind::ResetPeer => ("reset_peer", json!({"timeout": 0})),
+        FaultKind::HttpError { .. } => ("http_error", http_error(kind)),
+        _ => return None,
+    };
+    Some(Toxic {
+        name: format!("{kind}_downstream"),
+        kind,
+        attributes,
+    })
+}
+
+fn ms(d: Duration) -> u32 {
+    u32::try_from(d.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn whole(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// The proxy counts in thousands of bytes.
+fn kilobytes(bytes: u64) -> u32 {
+    whole(bytes.div_ceil(1000))
+}
+
+impl Toxic {
+    /// Whether what the proxy shows is this toxic: an older one of the same name, one that works on
+    /// the other direction, and one that takes hold of no connection are all called the same.
+    fn is(&self, found: &Value) -> Result<(), String> {
+        let differs = |what: &str, wanted: &Value, found: &Value| {
+            Err(format!(
+                "the toxic {} is not the one that was asked for: {what} is {found} instead of {wanted}",
+                self.name
+            ))
+        };
+        let wanted = self.attributes.as_object();
+        for (key, wanted) in wanted.into_iter().flatten() {
+            let found = &found["attributes"][key];
+            if found != wanted {
+                return differs(key, wanted, found);
+            }
+        }
+        for (key, wanted) in [("type", json!(self.kind)), ("stream", json!("downstream"))] {
+            if found[key] != wanted {
+                return differs(key, &wanted, &found[key]);
+            }
+        }
+        match found["toxicity"].as_f64() == Some(1.0) {
+            true => Ok(()),
+            false => differs("toxicity", &json!(1), &found["toxicity"]),
+        }
     }
 }
 
-pub async fn inject(world: &Arc<World>, fault: &Fault) -> Result<Proof, String> {
+/// Connections that the toxic took hold of; nothing where the proxy doesn't count (Toxiproxy's own server).
+fn felt_by(toxic: &Value) -> Option<u64> {
+    toxic["touched_connections"].as_u64()
+}
+
+pub async fn inject(world: &Arc<World>, fault: &Fault) -> Result<(Proof, u64), String> {
     let route = route(world, &fault.target)?;
+    // The client library ignores the answer to what is there already, which would then pass for ours.
+    if look(world, &route, &fault.kind).await?.is_some() {
+        return Err(format!(
+            "the route {} has it already, by another hand",
+            route.name
+        ));
+    }
     match &fault.kind {
-        FaultKind::ResetPeer => {
-            let toxic = json!({"name": toxic_name(&fault.kind), "type": "reset_peer", "attributes": {"timeout": 0}});
-            add(world, &route, &toxic).await?;
+        FaultKind::ResetPeer | FaultKind::HttpError { .. } => {
+            add(world, &route, &fault.kind).await?;
         }
-        FaultKind::HttpError { .. } => add(world, &route, &http_error(&fault.kind)).await?,
         kind => by_client(&route, kind.clone(), true).await?,
     }
     let read_back = read_back(world, &route, &fault.kind).await?;
-    prove(world, &route, &fault.kind, &read_back).await
+    let proof = prove(world, &route, &fault.kind, &read_back).await?;
+    // The proof's round trip was one connection; all others are the target's.
+    let after = self::read_back(world, &route, &fault.kind).await?;
+    let own = felt_by(&after).unwrap_or(0).min(1);
+    Ok((proof, own))
 }
 
-/// Undoes the fault. The proof names what it had touched, for a fault that touched nothing was none.
-pub async fn heal(world: &Arc<World>, fault: &Fault) -> Result<Proof, String> {
-    let route = route(world, &fault.target)?;
-    let touched = match &fault.kind {
-        FaultKind::Down => {
-            by_client(&route, FaultKind::Down, false).await?;
-            String::new()
-        }
-        kind => {
-            let touched = touched(&read_back(world, &route, kind).await?);
-            remove(world, &route, &toxic_name(kind)).await?;
-            touched
-        }
+/// Undoes the fault; `own` connections through it were of its proof. A toxic that has vanished, or that
+/// nothing else went through, was no fault; a proxy that doesn't undo it in time is restarted, which undoes all.
+pub async fn heal(world: &Arc<World>, fault: &Fault, own: u64) -> Result<Healing, String> {
+    let undone = async {
+        let route = route(world, &fault.target)?;
+        let loss = undo(world, &route, &fault.kind, own).await?;
+        Ok::<_, String>((passes(world, &route).await?, loss))
     };
+    match undone.await {
+        Ok((proof, loss)) => Ok(Healing { proof, loss }),
+        Err(why) => {
+            restart_proxy(world)
+                .await
+                .map_err(|harder| format!("{why}; restarting the fault proxy: {harder}"))?;
+            let route = route(world, &fault.target)?;
+            let proof = passes(world, &route).await?;
+            let loss = Some(format!("{why}; the fault proxy was restarted"));
+            Ok(Healing { proof, loss })
+        }
+    }
+}
+
+/// Takes the toxic away. Answers with why there was no fault up to now, if there was none.
+async fn undo(
+    world: &World,
+    route: &Route,
+    kind: &FaultKind,
+    own: u64,
+) -> Result<Option<String>, String> {
+    let Some(toxic) = toxic(kind) else {
+        by_client(route, kind.clone(), false).await?;
+        return match look(world, route, kind).await? {
+            None => Ok(None),
+            Some(_) => Err(format!("the route {} is still disabled", route.name)),
+        };
+    };
+    let Some(found) = look(world, route, kind).await? else {
+        let gone = format!("the toxic {} was gone before it was healed", toxic.name);
+        return Ok(Some(gone));
+    };
+    remove(world, route, &toxic.name).await?;
+    if look(world, route, kind).await?.is_some() {
+        return Err(format!("the toxic {} is still there", toxic.name));
+    }
+    let unfelt = felt_by(&found).is_some_and(|all| all <= own);
+    Ok(unfelt.then(|| {
+        format!(
+            "nothing of the target passed through it: the toxic {} touched no connection but that of its own proof",
+            toxic.name
+        )
+    }))
+}
+
+/// A round trip through the route that is answered as it should be.
+async fn passes(world: &World, route: &Route) -> Result<Proof, String> {
     let started = tokio::time::Instant::now();
     loop {
-        let trip = trip(world, &route, None, SILENCE).await;
+        let trip = trip(world, route, None, SILENCE).await;
         if matches!(trip, Trip::Answered { status: 200, .. }) {
             let at_ns = world.recorder.clock.now_ns();
-            let text = format!("a round trip through the route {}{touched}", trip.words());
+            let text = format!("a round trip through the route {}", trip.words());
             return Ok(Proof { at_ns, text });
         }
         if started.elapsed() > PROOF_DEADLINE {
@@ -129,7 +245,19 @@ pub async fn heal(world: &Arc<World>, fault: &Fault) -> Result<Proof, String> {
     }
 }
 
-pub async fn still_there(world: &Arc<World>, fault: &Fault) -> Result<(), String> {
+/// The harder way to undo everything: a proxy that hangs, even a frozen one, dies by SIGKILL and
+/// comes back with its routes and without toxics.
+async fn restart_proxy(world: &World) -> Result<(), String> {
+    let name = proxy(world)?;
+    let stack = &world.stack;
+    let broken = |e: firedrill_stack::StackError| e.to_string();
+    stack.kill(name, "SIGKILL").await.map_err(broken)?;
+    stack.start(name).await.map_err(broken)?;
+    let healthy = stack.healthy(name, PROOF_DEADLINE).await;
+    healthy.map(|_| ()).map_err(broken)
+}
+
+pub async fn still_there(world: &World, fault: &Fault) -> Result<(), String> {
     let route = route(world, &fault.target)?;
     read_back(world, &route, &fault.kind).await.map(|_| ())
 }
@@ -141,15 +269,13 @@ async fn by_client(route: &Route, kind: FaultKind, inject: bool) -> Result<(), S
     let work = move || -> Result<(), String> {
         let client = toxiproxy_rust::client::Client::new(api);
         let proxy = client.find_proxy(&name)?;
-        let ms = |d: Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
-        let whole = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let downstream = "downstream".to_owned();
         match kind {
             FaultKind::Latency { latency, jitter } => {
                 proxy.with_latency(downstream, ms(latency), ms(jitter), 1.0);
             }
             FaultKind::Bandwidth { bytes_per_s } => {
-                proxy.with_bandwidth(downstream, whole(bytes_per_s.div_ceil(1024)), 1.0);
+                proxy.with_bandwidth(downstream, kilobytes(bytes_per_s), 1.0);
             }
             FaultKind::Timeout => {
                 proxy.with_timeout(downstream, 0, 1.0);
@@ -190,7 +316,7 @@ fn http_error(kind: &FaultKind) -> Value {
     if let Some(path) = path {
         attributes["path"] = json!(path);
     }
-    json!({"name": toxic_name(kind), "type": "http_error", "attributes": attributes})
+    attributes
 }
 
 async fn call(world: &World, request: reqwest::RequestBuilder) -> Result<Value, String> {
@@ -212,9 +338,11 @@ async fn call(world: &World, request: reqwest::RequestBuilder) -> Result<Value, 
     Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-async fn add(world: &World, route: &Route, toxic: &Value) -> Result<(), String> {
+async fn add(world: &World, route: &Route, kind: &FaultKind) -> Result<(), String> {
     let url = format!("http://{}/proxies/{}/toxics", route.api, route.name);
-    call(world, world.http.post(url).json(toxic))
+    let toxic = toxic(kind).ok_or_else(|| format!("{} is no toxic", kind.name()))?;
+    let body = json!({"name": toxic.name, "type": toxic.kind, "attributes": toxic.attributes});
+    call(world, world.http.post(url).json(&body))
         .await
         .map(|_| ())
 }
@@ -224,30 +352,41 @@ async fn remove(world: &World, route: &Route, toxic: &str) -> Result<(), String>
     call(world, world.http.delete(url)).await.map(|_| ())
 }
 
-/// The fault as the proxy itself describes it.
-async fn read_back(world: &World, route: &Route, kind: &FaultKind) -> Result<Value, String> {
+/// The fault as the proxy itself describes it, if it is there.
+async fn look(world: &World, route: &Route, kind: &FaultKind) -> Result<Option<Value>, String> {
     let url = format!("http://{}/proxies/{}", route.api, route.name);
     let proxy = call(world, world.http.get(url)).await?;
-    if matches!(kind, FaultKind::Down) {
-        return match proxy["enabled"] == json!(false) {
-            true => Ok(proxy),
-            false => Err(format!("the route {} is not disabled", route.name)),
+    let Some(toxic) = toxic(kind) else {
+        return match proxy["enabled"].as_bool() {
+            Some(enabled) => Ok((!enabled).then_some(proxy)),
+            None => Err(format!(
+                "the route {} does not say whether it is enabled",
+                route.name
+            )),
         };
-    }
-    let name = toxic_name(kind);
-    let toxics = proxy["toxics"].as_array().cloned().unwrap_or_default();
-    let found = toxics.into_iter().find(|t| t["name"] == json!(name));
-    found.ok_or_else(|| format!("the route {} has no toxic {name}", route.name))
+    };
+    let Some(toxics) = proxy["toxics"].as_array() else {
+        return Err(format!("the route {} does not list its toxics", route.name));
+    };
+    Ok(toxics
+        .iter()
+        .find(|t| t["name"] == json!(toxic.name))
+        .cloned())
 }
 
-fn touched(toxic: &Value) -> String {
-    let count = |key: &str| toxic[key].as_u64().unwrap_or(0);
-    format!(
-        "; the toxic had touched {} connections, {} bytes, {} requests",
-        count("touched_connections"),
-        count("touched_bytes"),
-        count("touched_requests")
-    )
+/// The fault as the proxy itself describes it, which must be the one that was asked for.
+async fn read_back(world: &World, route: &Route, kind: &FaultKind) -> Result<Value, String> {
+    let found = look(world, route, kind).await?;
+    let toxic = toxic(kind);
+    match (found, toxic) {
+        (None, None) => Err(format!("the route {} is not disabled", route.name)),
+        (None, Some(toxic)) => Err(format!(
+            "the route {} has no toxic {}",
+            route.name, toxic.name
+        )),
+        (Some(found), None) => Ok(found),
+        (Some(found), Some(toxic)) => toxic.is(&found).map(|()| found),
+    }
 }
 
 async fn prove(
@@ -336,5 +475,43 @@ async fn trip(world: &World, route: &Route, method: Option<&str>, patience: Dura
             status,
             took: Duration::from_nanos(clock.now_ns().saturating_sub(begun)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toxic_is_known_by_all_that_was_asked_for() {
+        let kind = FaultKind::Latency {
+            latency: Duration::from_millis(300),
+            jitter: Duration::ZERO,
+        };
+        let wanted = toxic(&kind).expect("latency is a toxic");
+        let found = json!({
+            "name": "latency_downstream", "type": "latency", "stream": "downstream", "toxicity": 1.0,
+            "attributes": {"latency": 300, "jitter": 0}, "touched_connections": 3
+        });
+        assert_eq!(wanted.is(&found), Ok(()));
+        for (key, other) in [
+            ("stream", json!("upstream")),
+            ("toxicity", json!(0.0)),
+            ("type", json!("timeout")),
+            ("attributes", json!({"latency": 30, "jitter": 0})),
+            ("attributes", json!({})),
+        ] {
+            let mut other_one = found.clone();
+            other_one[key] = other;
+            assert!(wanted.is(&other_one).is_err(), "{key}");
+        }
+        assert!(toxic(&FaultKind::Down).is_none());
+    }
+
+    #[test]
+    fn the_proxy_counts_in_thousands_of_bytes() {
+        assert_eq!(kilobytes(2_000), 2);
+        assert_eq!(kilobytes(2_001), 3);
+        assert_eq!(kilobytes(1), 1);
     }
 }

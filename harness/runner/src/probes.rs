@@ -4,7 +4,8 @@
 //! that hangs must neither stop the observing nor pile up requests.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firedrill_journal::{Event, Sample, SampleResult};
@@ -15,14 +16,14 @@ use tokio::task::JoinSet;
 
 use crate::clock::ns;
 use crate::load::describe;
-use crate::metrics_text;
 use crate::run::World;
 use crate::store::Store;
+use crate::{meter, metrics_text, prometheus, resources};
 
 /// Bytes of an answer that are read; a longer one is missing data.
 const BODY_MAX: usize = 4 * 1024 * 1024;
 
-type Fields = BTreeMap<String, Value>;
+pub type Fields = BTreeMap<String, Value>;
 
 /// Observes until `stop` is set. Returns when all observations have been recorded.
 pub async fn observe(world: Arc<World>, probe: Probe, mut stop: watch::Receiver<bool>) {
@@ -65,10 +66,13 @@ pub async fn observe(world: Arc<World>, probe: Probe, mut stop: watch::Receiver<
     while flying.join_next().await.is_some() {}
 }
 
-/// A probe's kept connection, where its kind has one.
+/// What a probe keeps from one observation to the next.
 #[derive(Default)]
 struct Link {
     store: Mutex<Option<Store>>,
+    /// When the disk was measured last.
+    measured_ns: AtomicU64,
+    load_cursor: std::sync::Mutex<u64>,
 }
 
 async fn once(world: &World, probe: &Probe, link: &Link, due: u64) -> SampleResult {
@@ -103,7 +107,13 @@ async fn fields(world: &World, probe: &Probe, link: &Link, due: u64) -> Result<F
             let value = value.map_or(Value::Null, |v| json!(world.recorder.clean(&v)));
             Ok(Fields::from([("value".to_owned(), value)]))
         }
-        ProbeKind::Container { service } => container(world, service).await,
+        ProbeKind::Container { service } => {
+            resources::container(world, service, &link.measured_ns).await
+        }
+        ProbeKind::Harness => resources::harness(world),
+        ProbeKind::Load => Ok(load(world, &link.load_cursor)),
+        ProbeKind::Promql { query } => prometheus::value(world, query).await,
+        ProbeKind::Alert { alert } => prometheus::alert(world, alert).await,
     }
 }
 
@@ -235,26 +245,15 @@ pub async fn redis_get(
         .map_err(|e: redis::RedisError| format!("redis: {e}"))
 }
 
-async fn container(world: &World, service: &str) -> Result<Fields, String> {
-    let state = world
-        .stack
-        .inspect(service)
-        .await
-        .map_err(|e| e.to_string())?;
-    let mut fields = Fields::from([
-        ("running".to_owned(), json!(state.running)),
-        ("paused".to_owned(), json!(state.paused)),
-        ("restarts".to_owned(), json!(state.restart_count)),
-        ("oom_killed".to_owned(), json!(state.oom_killed)),
-    ]);
-    if state.running && !state.paused {
-        let stats = world
-            .stack
-            .stats(service)
-            .await
-            .map_err(|e| e.to_string())?;
-        fields.insert("rss_bytes".to_owned(), json!(stats.rss_bytes));
-        fields.insert("cpu_percent".to_owned(), json!(stats.cpu_percent));
+/// What the background load saw since this probe's sample before.
+fn load(world: &World, cursor: &std::sync::Mutex<u64>) -> Fields {
+    let mut cursor = cursor.lock().unwrap_or_else(PoisonError::into_inner);
+    let latencies = world.meter.since(&mut cursor);
+    let mut fields = Fields::from([("answers".to_owned(), json!(latencies.len()))]);
+    for (name, share) in [("latency_p50_ms", 0.5), ("latency_p95_ms", 0.95)] {
+        if let Some(value) = meter::quantile(&latencies, share) {
+            fields.insert(name.to_owned(), json!(value));
+        }
     }
-    Ok(fields)
+    fields
 }

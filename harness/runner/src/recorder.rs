@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use firedrill_journal::{
     Edge, EdgeKind, End, EndReason, Event, Fact, FactSource, FaultRef, Seal, Stream, StreamState,
@@ -15,12 +16,13 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, ns};
 use crate::error::RunError;
 use crate::redact::Redactor;
 
 /// Events that may wait for the disk. At 10,000 events a second this is more than six seconds.
 const QUEUE: usize = 65_536;
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Text from the target is cut to this many bytes before it is stored.
 pub const TEXT_MAX: usize = 4_096;
 
@@ -39,24 +41,16 @@ pub struct RecorderTask {
     clock: Clock,
 }
 
-pub fn start(writer: Writer, clock: Clock, redactor: Redactor) -> (Recorder, RecorderTask) {
-    let (tx, mut rx) = mpsc::channel::<Event>(QUEUE);
+pub fn start(
+    writer: Writer,
+    clock: Clock,
+    redactor: Redactor,
+    tap: Option<mpsc::Sender<Event>>,
+) -> (Recorder, RecorderTask) {
+    let (tx, rx) = mpsc::channel::<Event>(QUEUE);
     let lost = Arc::new(AtomicBool::new(false));
     let flag = lost.clone();
-    let task = tokio::spawn(async move {
-        let mut writer = writer;
-        while let Some(event) = rx.recv().await {
-            let idle = rx.is_empty();
-            let written = writer
-                .append(clock.now_ns(), jiff::Timestamp::now(), event)
-                .and_then(|_| if idle { writer.flush() } else { Ok(()) });
-            if let Err(error) = written {
-                flag.store(true, Ordering::SeqCst);
-                return Err(error);
-            }
-        }
-        Ok(writer)
-    });
+    let task = tokio::spawn(write(writer, clock, (rx, tap), flag));
     let recorder = Recorder {
         tx,
         lost,
@@ -64,6 +58,48 @@ pub fn start(writer: Writer, clock: Clock, redactor: Redactor) -> (Recorder, Rec
         clock,
     };
     (recorder, RecorderTask { task, clock })
+}
+
+/// Writes what comes, and hands it on to the disk when nothing waits; a journal that is compressed once a
+/// second, since each time costs some compression. So a harness that is killed loses a second at most.
+async fn write(
+    mut writer: Writer,
+    clock: Clock,
+    (mut rx, tap): (mpsc::Receiver<Event>, Option<mpsc::Sender<Event>>),
+    lost: Arc<AtomicBool>,
+) -> Result<Writer, WriteError> {
+    let every = match writer.compresses() {
+        true => FLUSH_EVERY,
+        false => Duration::ZERO,
+    };
+    let mut flush_ns = 0;
+    loop {
+        let waited = tokio::time::timeout(FLUSH_EVERY, rx.recv()).await;
+        let (event, idle) = match waited {
+            Ok(Some(event)) => (Some(event), rx.is_empty()),
+            Ok(None) => return Ok(writer),
+            Err(_) => (None, true),
+        };
+        let now = clock.now_ns();
+        if let (Some(tap), Some(event)) = (&tap, &event) {
+            // Who looks on may fall behind and miss something; the journal never does.
+            let _ = tap.try_send(event.clone());
+        }
+        let mut written = match event {
+            Some(event) => writer
+                .append(now, jiff::Timestamp::now(), event)
+                .map(|_| ()),
+            None => Ok(()),
+        };
+        if written.is_ok() && idle && now >= flush_ns {
+            written = writer.flush();
+            flush_ns = now + ns(every);
+        }
+        if let Err(error) = written {
+            lost.store(true, Ordering::SeqCst);
+            return Err(error);
+        }
+    }
 }
 
 impl RecorderTask {

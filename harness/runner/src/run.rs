@@ -3,29 +3,33 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use firedrill_journal::{EndReason, Event, FactSource, Header, Seal, Writer};
-use firedrill_plan::{Drill, Load, Pace, Target};
+use firedrill_journal::{EndReason, Event, FactSource, Header, Part, Position, Seal, Writer};
+use firedrill_plan::{Drill, Pace, Target};
 use firedrill_stack::{Engine, Images, Stack, UpOptions};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::chain;
 use crate::clock::Clock;
 use crate::error::RunError;
 use crate::ledger::Ledger;
-use crate::load::{Sender, Stage};
+use crate::load::Sender;
+use crate::meter::Meter;
 use crate::recorder::{self, Recorder};
 use crate::redact::Redactor;
 use crate::schedule::Schedule;
+use crate::soak::{Course, Soak};
 use crate::store::Store;
-use crate::streams::{self, Tails};
+use crate::streams::{self, LogEnds, Tails};
 use crate::{collect, probes};
 
+const QUIESCE: Duration = Duration::from_secs(20);
 const HTTP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What a run is made of.
@@ -33,15 +37,40 @@ pub struct RunPlan {
     pub target: Arc<Target>,
     pub episodes: Vec<Episode>,
     pub pace: Pace,
-    /// Time between drills and before the first one, under `load`.
-    pub quiet: Duration,
-    /// Background load outside drills; a drill brings its own.
-    pub load: Option<Load>,
+    /// What lies around the drills, if they are part of a soak.
+    pub soak: Option<Soak>,
     pub header: Header,
+    /// Set if another process began the run and died.
+    pub resume: Option<Resume>,
+}
+
+/// Where a run is taken up again.
+pub struct Resume {
+    /// Where the journal so far ends.
+    pub after: Position,
+    pub part: Part,
+    /// How much of the soak's time had passed.
+    pub elapsed_ms: u64,
+    /// Above all numbers of signals and operations before.
+    pub next_number: u64,
+}
+
+/// Someone who looks on while the run goes on, and may say that it is over.
+pub struct Onlooker {
+    /// Gets every event that finds room.
+    pub events: mpsc::Sender<Event>,
+    /// What must never happen, and did: recorded. Who sends it may pull the switch as well.
+    pub offences: mpsc::Receiver<Offence>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Offence {
+    pub rule: String,
+    pub why: String,
 }
 
 pub struct Episode {
-    pub drill: Drill,
+    pub drill: Arc<Drill>,
 }
 
 /// What a run needs from its caller.
@@ -56,6 +85,7 @@ pub struct Options {
     pub keep: bool,
     pub cancel: Cancel,
     pub progress: ProgressFn,
+    pub onlooker: Option<Onlooker>,
 }
 
 pub type ProgressFn = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
@@ -65,8 +95,14 @@ pub enum Progress<'a> {
     Up {
         ready: Duration,
     },
+    /// Load without a drill.
+    Quiet {
+        length: Duration,
+    },
     Drill {
         name: &'a str,
+        episode: usize,
+        lasts: Duration,
     },
     Phase {
         drill: &'a str,
@@ -115,18 +151,71 @@ impl Cancel {
     }
 }
 
+/// What the current drill has seen so far of what it can need.
+#[derive(Default)]
+pub struct Tally {
+    since_ns: AtomicU64,
+    accepted: AtomicU64,
+    first_sends: AtomicU64,
+}
+
+impl Tally {
+    /// Counts anew what happens from that moment on.
+    pub fn restart(&self, now_ns: u64) {
+        self.since_ns.store(now_ns, Ordering::Relaxed);
+        self.accepted.store(0, Ordering::Relaxed);
+        self.first_sends.store(0, Ordering::Relaxed);
+    }
+
+    pub fn accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The chain's trail is read a little later than things happen, so their own time counts.
+    pub fn first_send(&self, at_ns: u64) {
+        if at_ns >= self.since_ns.load(Ordering::Relaxed) {
+            self.first_sends.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Signals accepted and first sends seen.
+    pub fn counts(&self) -> (u64, u64) {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        (accepted, self.first_sends.load(Ordering::Relaxed))
+    }
+}
+
 /// What every part of a run shares.
 pub struct World {
+    pub tally: Tally,
     pub target: Arc<Target>,
     pub stack: Arc<Stack>,
     pub recorder: Recorder,
     pub run_id: String,
+    /// What the run's random moments are drawn from.
+    pub seed: u64,
+    pub log_ends: LogEnds,
     pub http: reqwest::Client,
     pub progress: ProgressFn,
+    pub meter: Meter,
+    /// The run's folder.
+    pub dir: PathBuf,
+    /// Bytes of the folder once they are too many; 0 before.
+    disk_full: AtomicU64,
     secrets: BTreeMap<String, String>,
 }
 
 impl World {
+    /// Bytes of the run's folder, if they are more than it may hold.
+    pub fn disk_full(&self) -> Option<u64> {
+        let bytes = self.disk_full.load(Ordering::Relaxed);
+        (bytes > 0).then_some(bytes)
+    }
+
+    pub fn note_disk(&self, bytes: u64) {
+        self.disk_full.store(bytes, Ordering::Relaxed);
+    }
+
     pub fn secret(&self, name: &str) -> &str {
         self.secrets.get(name).map_or("", String::as_str)
     }
@@ -194,21 +283,25 @@ impl World {
 
 /// Carries the run out. Returns an error only if there is no journal to judge; everything else is
 /// in the journal and in [`Finished`].
-pub async fn execute(plan: RunPlan, options: Options) -> Result<Finished, RunError> {
-    let writer = Writer::create(&options.dir.join("journal.jsonl"))?;
-    let clock = Clock::start();
+pub async fn execute(plan: RunPlan, mut options: Options) -> Result<Finished, RunError> {
+    let (writer, clock, first) = beginning(&plan, &options)?;
     let redactor = Redactor::new(&options.secrets);
-    let (recorder, task) = recorder::start(writer, clock, redactor);
-    recorder
-        .record(Event::Header(Box::new(plan.header.clone())))
-        .await;
+    let (tap, offences) = match options.onlooker.take() {
+        Some(onlooker) => (Some(onlooker.events), Some(onlooker.offences)),
+        None => (None, None),
+    };
+    let (recorder, task) = recorder::start(writer, clock, redactor, tap);
+    recorder.record(first).await;
+    let first_offence = Arc::new(OnceLock::new());
+    let noting = offences.map(|o| tokio::spawn(note(recorder.clone(), o, first_offence.clone())));
     let tails = Tails::default();
     let progress = options.progress.clone();
     let mut left_behind = None;
-    let error = match up(&plan, &options, &recorder).await {
+    let mut error = match up(&plan, &options, &recorder).await {
         Err(error) => Some(error),
         Ok(stack) => {
-            let outcome = on_stack(&plan, &options, &recorder, &stack, &tails).await;
+            let shared = (&recorder, &tails, first_offence.as_ref());
+            let outcome = on_stack(&plan, &options, &stack, shared).await;
             progress(Progress::Down);
             match options.keep {
                 true => stack.leave(),
@@ -217,13 +310,20 @@ pub async fn execute(plan: RunPlan, options: Options) -> Result<Finished, RunErr
             outcome.err()
         }
     };
+    if let Some(noting) = noting {
+        noting.abort();
+        let _ = noting.await;
+    }
+    if let (Some(RunError::Interrupted), Some(why)) = (&error, first_offence.get()) {
+        error = Some(RunError::Aborted(why.clone()));
+    }
     let lost = recorder.is_lost();
     let detail = error.as_ref().map(|e| recorder.clean(&e.to_string()));
     drop(recorder);
     let reason = match &error {
         _ if lost => EndReason::Failed,
         None => EndReason::Completed,
-        Some(RunError::Interrupted) => EndReason::Interrupted,
+        Some(RunError::Interrupted | RunError::Aborted(_)) => EndReason::Interrupted,
         Some(_) => EndReason::Failed,
     };
     let seal = task.finish(reason, detail).await?;
@@ -235,6 +335,38 @@ pub async fn execute(plan: RunPlan, options: Options) -> Result<Finished, RunErr
     })
 }
 
+/// The journal, the clock and the first event: of a new run, or of one that goes on.
+fn beginning(plan: &RunPlan, options: &Options) -> Result<(Writer, Clock, Event), RunError> {
+    if let Some(resume) = &plan.resume {
+        let writer = Writer::resume(&options.dir, &resume.after)?;
+        let clock = Clock::resume(resume.part.at_ns);
+        return Ok((writer, clock, Event::Part(Box::new(resume.part.clone()))));
+    }
+    let writer = match &plan.soak {
+        Some(soak) if soak.schedule.waits => Writer::segments(&options.dir)?,
+        _ => Writer::create(&options.dir.join(firedrill_journal::PLAIN))?,
+    };
+    let header = Event::Header(Box::new(plan.header.clone()));
+    Ok((writer, Clock::start(), header))
+}
+
+/// Records what the onlooker says must never happen.
+async fn note(
+    recorder: Recorder,
+    mut offences: mpsc::Receiver<Offence>,
+    first: Arc<OnceLock<String>>,
+) {
+    while let Some(offence) = offences.recv().await {
+        let why = recorder.clean(&format!("{}: {}", offence.rule, offence.why));
+        let keys = [("rule", json!(offence.rule)), ("why", json!(why))];
+        let now = recorder.clock.now_ns();
+        recorder
+            .fact(FactSource::Act, "zero_tolerance", now, keys)
+            .await;
+        let _ = first.set(why);
+    }
+}
+
 async fn up(
     plan: &RunPlan,
     options: &Options,
@@ -242,6 +374,9 @@ async fn up(
 ) -> Result<Arc<Stack>, RunError> {
     let mut replicas: BTreeMap<String, u32> = BTreeMap::new();
     let mut env: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    if let Some(soak) = &plan.soak {
+        env.clone_from(&soak.env);
+    }
     for drill in plan.episodes.iter().map(|e| &e.drill) {
         for (service, count) in &drill.replicas {
             let most = replicas.entry(service.clone()).or_insert(1);
@@ -261,7 +396,17 @@ async fn up(
         same_ports: false,
     };
     let starting = Stack::up(&options.engine, &options.images, &plan.target, up);
-    let stack = options.cancel.clone().guard(starting).await?;
+    let stack = match options.cancel.clone().guard(starting).await {
+        Ok(stack) => stack,
+        Err(interrupted) => {
+            // What was made so far has no owner that would remove it.
+            let swept = firedrill_stack::sweep_run(&options.engine, &plan.header.run.id).await;
+            if let Err(error) = swept {
+                tracing::warn!(%error, "an interrupted bring-up could not be removed");
+            }
+            return Err(interrupted);
+        }
+    };
     let stack = stack.map_err(|e| RunError::Up(recorder.clean(&e.to_string())))?;
     let ready = stack.timings().ready;
     (options.progress)(Progress::Up { ready });
@@ -276,9 +421,8 @@ async fn up(
 async fn on_stack(
     plan: &RunPlan,
     options: &Options,
-    recorder: &Recorder,
     stack: &Arc<Stack>,
-    tails: &Tails,
+    (recorder, tails, offended): (&Recorder, &Tails, &OnceLock<String>),
 ) -> Result<(), RunError> {
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -286,21 +430,33 @@ async fn on_stack(
         .build()
         .map_err(|e| RunError::Up(e.to_string()))?;
     let world = Arc::new(World {
+        tally: Tally::default(),
         target: plan.target.clone(),
         stack: stack.clone(),
         recorder: recorder.clone(),
         run_id: plan.header.run.id.clone(),
+        seed: plan.header.run.seed,
+        log_ends: LogEnds::default(),
         http,
         progress: options.progress.clone(),
+        meter: Meter::default(),
+        dir: options.dir.clone(),
+        disk_full: AtomicU64::new(0),
         secrets: options.secrets.clone(),
     });
     let (stop, stopped) = watch::channel(false);
     let mut following = follow(&world, tails, &stopped);
-    let sender = Sender::new(world.clone());
+    let first = plan.resume.as_ref().map_or(0, |r| r.next_number);
+    let sender = Sender::new(world.clone(), first);
     let loading = tokio::spawn(sender.clone().run(stopped.clone()));
     let outcome = drills(plan, options, &world, &sender, &stopped).await;
     stop_load(&sender);
-    if outcome.is_ok() {
+    let aborted = matches!(outcome, Err(RunError::Interrupted)) && offended.get().is_some();
+    if aborted {
+        // What was begun may end, so that the record shows the offence and not just a cut.
+        let _ = collect::quiesce(&world, QUIESCE).await;
+    }
+    if outcome.is_ok() || aborted {
         (options.progress)(Progress::Collecting);
         collect::collect(&world).await;
     }
@@ -346,23 +502,40 @@ async fn drills(
     sender: &Arc<Sender>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<(), RunError> {
-    let mut ledger = Ledger::create(&options.dir)?;
-    for (index, episode) in plan.episodes.iter().enumerate() {
-        let drill = &episode.drill;
-        let episode = u32::try_from(index).unwrap_or(u32::MAX);
-        if !plan.quiet.is_zero() {
-            sender.stage.send_replace(Stage {
-                episode,
-                phase: "quiet".to_owned(),
-                signals_per_s: plan.load.map_or(0.0, |l| l.signals_per_s),
-            });
-            options
-                .cancel
-                .clone()
-                .guard(tokio::time::sleep(plan.quiet))
-                .await?;
+    let course = match &plan.soak {
+        Some(soak) => {
+            let elapsed_ms = plan.resume.as_ref().map_or(0, |r| r.elapsed_ms);
+            let scope = (world, sender, elapsed_ms);
+            Some(Course::begin(soak, scope, options.cancel.clone()).await?)
         }
-        (options.progress)(Progress::Drill { name: &drill.name });
+        None => None,
+    };
+    let outcome = episodes(plan, options, world, sender, (stopped, course.as_ref())).await;
+    if let Some(course) = course {
+        course.end().await;
+    }
+    outcome
+}
+
+async fn episodes(
+    plan: &RunPlan,
+    options: &Options,
+    world: &Arc<World>,
+    sender: &Arc<Sender>,
+    (stopped, course): (&watch::Receiver<bool>, Option<&Course<'_>>),
+) -> Result<(), RunError> {
+    let mut ledger = Ledger::create(&options.dir)?;
+    let first = plan.resume.as_ref().map_or(0, |r| r.part.episode as usize);
+    for (index, episode) in plan.episodes.iter().enumerate().skip(first) {
+        if let Some(course) = course {
+            course.before(index).await?;
+        }
+        let drill = &episode.drill;
+        (options.progress)(Progress::Drill {
+            name: &drill.name,
+            episode: index,
+            lasts: drill.hold(plan.pace),
+        });
         let (stop, probe_stop) = watch::channel(false);
         let mut observing = JoinSet::new();
         for probe in &drill.probes {
@@ -372,15 +545,19 @@ async fn drills(
                 probe_stop.clone(),
             ));
         }
-        let scope = (episode, drill, plan.pace);
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let scope = (number, drill.as_ref(), plan.pace);
         let schedule = Schedule::new(world, sender, &mut ledger, options.cancel.clone(), scope);
         let outcome = schedule.run().await;
         stop.send_replace(true);
         while observing.join_next().await.is_some() {}
         outcome?;
         if *stopped.borrow() {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
+    match course {
+        Some(course) => course.after(plan.episodes.len()).await,
+        None => Ok(()),
+    }
 }

@@ -8,14 +8,16 @@ use std::time::Duration;
 use firedrill_journal::{EdgeKind, FactSource, FaultRef};
 use firedrill_plan::{Drill, Fault, Pace, Phase};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::acts::Actor;
 use crate::clock::ns;
 use crate::collect;
 use crate::error::RunError;
-use crate::faults;
+use crate::faults::{self, Held};
 use crate::ledger::{Entry, Ledger};
 use crate::load::{Sender, Stage};
+use crate::prometheus;
 use crate::run::{Cancel, Progress, World};
 
 const NEED_DEADLINE: Duration = Duration::from_secs(30);
@@ -30,6 +32,8 @@ struct InForce {
     until: String,
     reference: FaultRef,
     fault: Fault,
+    /// Nothing until it is proven.
+    held: Held,
     lost: bool,
 }
 
@@ -80,10 +84,22 @@ impl<'a> Schedule<'a> {
 
     async fn phases(&mut self) -> Result<(), RunError> {
         self.set_stage("needs", self.rate(None));
-        self.need_mode().await?;
+        if let Some(mode) = &self.drill.needs.mode {
+            need_mode(self.world, &self.cancel, mode).await?;
+        }
+        let seen = prometheus::ready(self.world);
+        let seen = self.cancel.clone().guard(seen).await?;
+        seen.map_err(RunError::Need)?;
         let actor = Actor::new(self.world.clone(), self.sender.clone());
+        self.world.tally.restart(self.world.recorder.clock.now_ns());
+        let mut calm = true;
         for phase in &self.drill.phases {
+            calm &= !phase.touches();
             self.phase(phase, &actor).await?;
+            // While its load is still on: in a later phase without load nothing more would come.
+            if calm && self.rate(Some(phase)) > 0.0 {
+                self.need_counts().await?;
+            }
         }
         Ok(())
     }
@@ -178,41 +194,36 @@ impl<'a> Schedule<'a> {
             reference: &reference,
             fault,
         };
+        let drawn = self.await_moment(phase, &reference, fault).await?;
         self.note(&entry, "injecting")?;
         self.in_force.push(InForce {
             phase: phase.id.clone(),
             until: phase.until.clone(),
             reference: reference.clone(),
             fault: fault.clone(),
+            held: Held::Nothing,
             lost: false,
         });
         let now = self.world.recorder.clock.now_ns();
         self.edge(&phase.id, Some(&reference), EdgeKind::Requested, now, None)
             .await;
         match faults::inject(self.world, fault).await {
-            Ok(proof) => {
-                let text = Some(proof.text);
-                self.edge(
-                    &phase.id,
-                    Some(&reference),
-                    EdgeKind::Proven,
-                    proof.at_ns,
-                    text,
-                )
-                .await;
-                Ok(proof.at_ns)
+            Ok(faults::InForce { proof, held }) => {
+                if let Some(f) = self.in_force.last_mut() {
+                    f.held = held;
+                }
+                let text = Some(format!("{}{drawn}", proof.text));
+                let at_ns = proof.at_ns;
+                self.edge(&phase.id, Some(&reference), EdgeKind::Proven, at_ns, text)
+                    .await;
+                Ok(at_ns)
             }
             Err(why) => {
-                let now = self.world.recorder.clock.now_ns();
                 let why = self.world.recorder.clean(&why);
-                self.edge(
-                    &phase.id,
-                    Some(&reference),
-                    EdgeKind::Lost,
-                    now,
-                    Some(why.clone()),
-                )
-                .await;
+                if let Some(f) = self.in_force.last_mut() {
+                    f.lost = true;
+                }
+                self.lost(&phase.id, &reference, &why).await;
                 Err(RunError::Fault {
                     kind: reference.kind,
                     target: reference.target,
@@ -221,6 +232,27 @@ impl<'a> Schedule<'a> {
                 })
             }
         }
+    }
+
+    /// Waits for a fault's random moment, and says which one it was.
+    async fn await_moment(
+        &mut self,
+        phase: &Phase,
+        reference: &FaultRef,
+        fault: &Fault,
+    ) -> Result<String, RunError> {
+        let Some(between) = fault.between else {
+            return Ok(String::new());
+        };
+        let seed = self.world.seed;
+        let what = format!("{}/{}/{}", self.episode, phase.id, reference.index);
+        let after = moment(seed, &what, between);
+        self.hold(self.world.recorder.clock.now_ns() + ns(after))
+            .await?;
+        let ms = after.as_millis();
+        Ok(format!(
+            "; {ms} ms after the phase's acts, drawn from seed {seed}"
+        ))
     }
 
     /// Holds until that moment, looking again and again whether the faults are still there.
@@ -236,9 +268,7 @@ impl<'a> Schedule<'a> {
             if self.world.recorder.is_lost() {
                 return Err(RunError::JournalLost);
             }
-            if next < until_ns {
-                self.watch().await;
-            }
+            self.watch().await;
         }
     }
 
@@ -248,14 +278,18 @@ impl<'a> Schedule<'a> {
             if f.lost {
                 continue;
             }
-            if let Err(why) = faults::still_there(self.world, &f.fault).await {
-                let now = self.world.recorder.clock.now_ns();
-                let why = self.world.recorder.clean(&why);
-                self.edge(&f.phase, Some(&f.reference), EdgeKind::Lost, now, Some(why))
-                    .await;
+            if let Err(why) = faults::still_there(self.world, &f.fault, &f.held).await {
+                self.lost(&f.phase, &f.reference, &why).await;
                 self.in_force[index].lost = true;
             }
         }
+    }
+
+    async fn lost(&self, phase: &str, fault: &FaultRef, why: &str) {
+        let now = self.world.recorder.clock.now_ns();
+        let why = self.world.recorder.clean(why);
+        self.edge(phase, Some(fault), EdgeKind::Lost, now, Some(why))
+            .await;
     }
 
     /// Heals, in reverse order, the faults that end with this phase. The first error is returned
@@ -286,9 +320,16 @@ impl<'a> Schedule<'a> {
                 None,
             )
             .await;
-            match faults::heal(self.world, &f.fault).await {
-                Ok(proof) => {
-                    let text = Some(proof.text);
+            match faults::heal(self.world, &f.fault, &f.held).await {
+                Ok(faults::Healing { proof, loss }) => {
+                    let mut text = proof.text;
+                    if let Some(why) = loss {
+                        text = format!("{text}; {}", self.world.recorder.clean(&why));
+                        if !f.lost {
+                            self.lost(&f.phase, &f.reference, &why).await;
+                        }
+                    }
+                    let text = Some(text);
                     self.edge(
                         &f.phase,
                         Some(&f.reference),
@@ -323,34 +364,29 @@ impl<'a> Schedule<'a> {
         first_error
     }
 
-    /// Waits until every service of the target's mode probe shows the mode that the drill needs.
-    async fn need_mode(&mut self) -> Result<(), RunError> {
-        let (Some(wanted), Some(probe)) = (&self.drill.needs.mode, &self.world.target.mode) else {
-            return Ok(());
-        };
+    /// Waits, at the end of a calm phase before the system is touched for the first time, until it has taken and sent what the drill
+    /// needs: a slow machine makes the calm part longer instead of the drill worthless.
+    async fn need_counts(&self) -> Result<(), RunError> {
+        let needs = &self.drill.needs;
+        let accepted = needs.accepted.unwrap_or(0);
+        let executing = needs.executing.unwrap_or(0);
         let started = tokio::time::Instant::now();
-        let waiting = wait_for_mode(self.world, probe, wanted, started);
-        let observed = self.cancel.clone().guard(waiting).await?;
-        let recorder = &self.world.recorder;
-        let held = observed.is_ok();
-        let text = match &observed {
-            Ok(()) => wanted.clone(),
-            Err(seen) => seen.clone(),
-        };
-        let keys = [
-            ("need", json!("mode")),
-            ("held", json!(held)),
-            ("observed", json!(recorder.clean(&text))),
-        ];
-        recorder
-            .fact(FactSource::Act, "need", recorder.clock.now_ns(), keys)
-            .await;
-        observed.map_err(|seen| {
-            RunError::Need(format!(
-                "mode {wanted}: not within {} s: {seen}",
-                NEED_DEADLINE.as_secs()
-            ))
-        })
+        loop {
+            let seen = self.world.tally.counts();
+            if seen.0 >= accepted && seen.1 >= executing {
+                return Ok(());
+            }
+            if started.elapsed() > NEED_DEADLINE {
+                return Err(RunError::Need(format!(
+                    "{accepted} accepted signals and {executing} first sends before the first fault: {} and {} were seen by {} s after its time",
+                    seen.0,
+                    seen.1,
+                    NEED_DEADLINE.as_secs()
+                )));
+            }
+            let pause = tokio::time::sleep(NEED_EVERY);
+            self.cancel.clone().guard(pause).await?;
+        }
     }
 
     async fn quiesce(&self) {
@@ -370,6 +406,15 @@ impl<'a> Schedule<'a> {
     }
 }
 
+/// A moment between two times, the same for the same seed and the same place in the run.
+fn moment(seed: u64, what: &str, (from, to): (Duration, Duration)) -> Duration {
+    let digest: [u8; 32] = Sha256::digest(format!("{seed}/{what}").as_bytes()).into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    let width = ns(to.saturating_sub(from)).max(1);
+    from + Duration::from_nanos(u64::from_le_bytes(first) % width)
+}
+
 /// The parts of a fault in force that the ledger needs.
 struct InForceRef<'a> {
     phase: &'a str,
@@ -385,6 +430,35 @@ fn unique(phases: &[String]) -> Vec<&str> {
         }
     }
     seen
+}
+
+/// Waits until every service of the target's mode probe shows that mode, and records what was seen.
+pub async fn need_mode(world: &Arc<World>, cancel: &Cancel, wanted: &str) -> Result<(), RunError> {
+    let Some(probe) = &world.target.mode else {
+        return Ok(());
+    };
+    let started = tokio::time::Instant::now();
+    let waiting = wait_for_mode(world, probe, wanted, started);
+    let observed = cancel.clone().guard(waiting).await?;
+    let recorder = &world.recorder;
+    let text = match &observed {
+        Ok(()) => wanted.to_owned(),
+        Err(seen) => seen.clone(),
+    };
+    let keys = [
+        ("need", json!("mode")),
+        ("held", json!(observed.is_ok())),
+        ("observed", json!(recorder.clean(&text))),
+    ];
+    recorder
+        .fact(FactSource::Act, "need", recorder.clock.now_ns(), keys)
+        .await;
+    observed.map_err(|seen| {
+        RunError::Need(format!(
+            "mode {wanted}: not within {} s: {seen}",
+            NEED_DEADLINE.as_secs()
+        ))
+    })
 }
 
 async fn wait_for_mode(
@@ -412,5 +486,28 @@ async fn wait_for_mode(
             return Err(words.collect::<Vec<_>>().join(", "));
         }
         tokio::time::sleep(NEED_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_repeat_with_the_seed_and_spread_within_their_bounds() {
+        let between = (Duration::from_millis(500), Duration::from_secs(2));
+        let draw = |seed, what: &str| moment(seed, what, between);
+        assert_eq!(draw(7, "0/kill-1/0"), draw(7, "0/kill-1/0"));
+        assert_ne!(draw(7, "0/kill-1/0"), draw(8, "0/kill-1/0"));
+        let all: Vec<Duration> = (0..200).map(|seed| draw(seed, "0/kill-1/0")).collect();
+        assert!(all.iter().all(|at| *at >= between.0 && *at < between.1));
+        let early = all
+            .iter()
+            .filter(|at| **at < Duration::from_millis(1250))
+            .count();
+        assert!(
+            (70..130).contains(&early),
+            "{early} of 200 in the first half"
+        );
     }
 }

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use futures_util::StreamExt as _;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryStream};
 
 pub type Row = BTreeMap<String, String>;
 
@@ -44,25 +46,27 @@ impl Store {
         Ok(Self { client, served })
     }
 
+    /// All rows of a query that has few.
     pub async fn query(&self, sql: &str, deadline: Duration) -> Result<Vec<Row>, String> {
-        let messages = tokio::time::timeout(deadline, self.client.simple_query(sql))
+        let mut answers = self.rows(sql, deadline).await?;
+        let mut rows = Vec::new();
+        while let Some(row) = answers.next().await? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// The rows one by one, so that a table of any size takes no memory here. The deadline is each row's.
+    pub async fn rows(&self, sql: &str, deadline: Duration) -> Result<Rows, String> {
+        let asking = self.client.simple_query_raw(sql);
+        let answers = tokio::time::timeout(deadline, asking)
             .await
-            .map_err(|_| format!("deadline of {} ms: no answer", deadline.as_millis()))?
-            .map_err(|e| match e.as_db_error() {
-                Some(db) => format!("query: {}", db.message()),
-                None => format!("query: {e}"),
-            })?;
-        let rows = messages.into_iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        let to_map = |row: tokio_postgres::SimpleQueryRow| {
-            let columns = row.columns().iter().enumerate();
-            columns
-                .filter_map(|(i, c)| Some((c.name().to_owned(), row.get(i)?.to_owned())))
-                .collect()
-        };
-        Ok(rows.map(to_map).collect())
+            .map_err(|_| late(deadline))?
+            .map_err(|e| refused(&e))?;
+        Ok(Rows {
+            answers: Box::pin(answers),
+            deadline,
+        })
     }
 
     /// The first column of the only row, as a number.
@@ -76,4 +80,42 @@ impl Store {
             .parse()
             .map_err(|_| format!("the query returned {value:?} where a number belongs"))
     }
+}
+
+/// The rows of a query that is being answered.
+pub struct Rows {
+    answers: Pin<Box<SimpleQueryStream>>,
+    deadline: Duration,
+}
+
+impl Rows {
+    pub async fn next(&mut self) -> Result<Option<Row>, String> {
+        loop {
+            let next = tokio::time::timeout(self.deadline, self.answers.next()).await;
+            match next.map_err(|_| late(self.deadline))? {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(refused(&error)),
+                Some(Ok(SimpleQueryMessage::Row(row))) => return Ok(Some(to_map(&row))),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+}
+
+fn late(deadline: Duration) -> String {
+    format!("deadline of {} ms: no answer", deadline.as_millis())
+}
+
+fn refused(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("query: {}", db.message()),
+        None => format!("query: {error}"),
+    }
+}
+
+fn to_map(row: &tokio_postgres::SimpleQueryRow) -> Row {
+    let columns = row.columns().iter().enumerate();
+    columns
+        .filter_map(|(i, c)| Some((c.name().to_owned(), row.get(i)?.to_owned())))
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! Streams of facts: service logs and engine events. Their silence means something only while they
 //! are attached, so attaching and losing them is recorded too.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +43,43 @@ impl Tails {
     }
 }
 
+/// How far the logs of containers that are about to be removed were read.
+#[derive(Clone, Default)]
+pub struct LogEnds(Arc<Mutex<Ends>>);
+
+#[derive(Default)]
+struct Ends {
+    /// Service → the last life of its container whose log was read to the end after it was over.
+    read: BTreeMap<String, String>,
+    /// Containers that were removed before that.
+    missed: BTreeSet<String>,
+}
+
+impl LogEnds {
+    fn ends(&self) -> std::sync::MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn read(&self, service: &str, life: String) {
+        self.ends().read.insert(service.to_owned(), life);
+    }
+
+    pub fn is_read(&self, service: &str, life: &str) -> bool {
+        self.ends()
+            .read
+            .get(service)
+            .is_some_and(|read| read == life)
+    }
+
+    pub fn missed(&self, container: &str) {
+        self.ends().missed.insert(container.to_owned());
+    }
+
+    fn is_missed(&self, container: &str) -> bool {
+        self.ends().missed.contains(container)
+    }
+}
+
 /// Follows one service's log over restarts, from the container's first line on.
 pub async fn log(
     world: Arc<World>,
@@ -53,11 +90,16 @@ pub async fn log(
     let recorder = world.recorder.clone();
     let id = format!("log:{service}");
     let mut last: Option<jiff::Timestamp> = None;
+    let mut before: Option<String> = None;
     while !*stop.borrow() {
         let read_already = last;
         let since = last.map_or(0, |at| at.as_second());
-        let mut lines = match world.stack.logs(&service, since) {
-            Ok(lines) => lines,
+        let attached = world.stack.container_id(&service).and_then(|container| {
+            let lines = world.stack.logs_of(&service, &container, since)?;
+            Ok((container, lines))
+        });
+        let (container, mut lines) = match attached {
+            Ok(attached) => attached,
             Err(error) => {
                 recorder
                     .stream(&id, StreamState::Gap, Some(error.to_string()))
@@ -65,12 +107,22 @@ pub async fn log(
                 return;
             }
         };
-        // The engine keeps the log: attaching begins with its first line, attaching again continues
-        // after the last line that was read.
-        let (at_ns, detail) = match last {
-            None => (0, None),
-            Some(at) => (recorder.clock.now_ns(), Some(format!("replayed from {at}"))),
+        // Asked before the reading begins: all that a container which has ended has logged is there.
+        let over = world.stack.ended_life(&service, &container).await;
+        let nothing_new = match &over {
+            Ok(life) => life
+                .as_ref()
+                .is_some_and(|l| world.log_ends.is_read(&service, l)),
+            // Gone, and the next one isn't made yet.
+            Err(_) => before.as_ref() == Some(&container),
         };
+        if nothing_new {
+            tokio::time::sleep(REATTACH_EVERY).await;
+            continue;
+        }
+        let over = over.ok().flatten();
+        let (at_ns, detail) = attaching(&world, last, before.as_deref(), &container);
+        before = Some(container.clone());
         recorder
             .stream_at(&id, StreamState::Attached, at_ns, detail)
             .await;
@@ -95,7 +147,12 @@ pub async fn log(
                     recorder.fact(FactSource::Log, "line", at_ns, keys).await;
                 }
                 Some(Err(error)) => break error.to_string(),
-                None => break "the stream ended".to_owned(),
+                None => {
+                    if let Some(life) = over {
+                        world.log_ends.read(&service, life);
+                    }
+                    break "the stream ended".to_owned();
+                }
             }
         };
         let state = match *stop.borrow() {
@@ -108,6 +165,31 @@ pub async fn log(
         if !*stop.borrow() {
             tokio::time::sleep(REATTACH_EVERY).await;
         }
+    }
+}
+
+/// From when on the log counts as attached, and what is said of it. The engine keeps a container's log: attaching
+/// begins with its first line, attaching again continues after the last line that was read. A container made anew
+/// has a log of its own; nothing is missing only if the old one's was read to its end.
+fn attaching(
+    world: &World,
+    last: Option<jiff::Timestamp>,
+    before: Option<&str>,
+    container: &str,
+) -> (u64, Option<String>) {
+    let began = world.recorder.clock.began_ns;
+    let now = world.recorder.clock.now_ns();
+    match (before, last) {
+        (None, _) => (began, None),
+        (Some(old), _) if old != container => {
+            let words = match world.log_ends.is_missed(old) {
+                false => "replayed from the first line of a container made anew",
+                true => "made anew; the old container's log was not read to its end",
+            };
+            (now, Some(words.to_owned()))
+        }
+        (_, None) => (now, Some("replayed from the first line".to_owned())),
+        (_, Some(at)) => (now, Some(format!("replayed from {at}"))),
     }
 }
 

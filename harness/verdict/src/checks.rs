@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use firedrill_plan::{Coverage, Expect, Observe, Predicate, ProbeRef, When};
+use firedrill_plan::{Coverage, Expect, Observe, Predicate, ProbeKind, ProbeRef, When};
 
 use crate::counts::{judge_count, judge_sequence};
 use crate::coverage::{measure, scaled, too_little};
 use crate::growth::judge_growth;
 use crate::model::{CheckVerdict, Outcome};
 use crate::operators::{Decision, Obs, Span, eventually, inside, not_before, throughout, within};
-use crate::predicate::{Observed, Test, margin, number_of, worse};
+use crate::predicate::{Observed, Test, bounds_something, margin, number_of, worse};
 use crate::window::{Resolved, Scene, Series, observed};
 use crate::words::{self, count, ms, to_ms};
 
@@ -169,7 +169,8 @@ impl ValueCheck<'_> {
                     words::value(value)
                 )
             }
-            Observed::Number(_) | Observed::Unavailable => "it can't be compared".to_owned(),
+            Observed::Unavailable => "no answer".to_owned(),
+            Observed::Number(_) => "it can't be compared".to_owned(),
         };
         let n = count(missing.len() as u64, "observation");
         Some(format!("{n} without a value, the first: {why}"))
@@ -215,12 +216,23 @@ impl ValueCheck<'_> {
         worst
     }
 
+    /// A query whose number is bounded from above: with a condition that nothing meets it is 0, and holds.
+    fn counts_rows(&self) -> bool {
+        let probe = self.scene.probe(&self.probe.probe);
+        bounds_something(self.is) && probe.is_ok_and(|p| matches!(p.kind, ProbeKind::Sql { .. }))
+    }
+
     fn always(&self, window: &Resolved, never: bool) -> Result<Finding, String> {
         let span = window.span;
         let mut series = self.series(span.from, span.to)?;
         if never {
-            for obs in &mut series.obs {
-                obs.ok = obs.ok.map(|ok| !ok);
+            let http = self.scene.is_http(self.probe);
+            for (obs, sample) in series.obs.iter_mut().zip(series.samples) {
+                // No answer shows neither that it was so nor that it wasn't.
+                obs.ok = match observed(sample, &self.probe.field, http) {
+                    Observed::Unavailable => None,
+                    _ => obs.ok.map(|ok| !ok),
+                };
             }
         }
         let (mut finding, little) = self.cover(&series, span, &self.coverage);
@@ -251,6 +263,12 @@ impl ValueCheck<'_> {
             let words = format!("held in {n}, but the window was not seen to its end");
             return Ok(finding.set(Outcome::Inconclusive, words));
         }
+        if !never && finding.worst == Some(0.0) && self.counts_rows() {
+            let words = format!(
+                "0 in all of {n}: there was nothing to bound; where none is meant, say equals = 0"
+            );
+            return Ok(finding.set(Outcome::Inconclusive, words));
+        }
         let worst = finding
             .worst
             .filter(|_| finding.margin.is_some())
@@ -269,7 +287,14 @@ impl ValueCheck<'_> {
             let words = format!("{} after {after}; {n}", self.saw(&series, &obs));
             return Ok(finding.decided(&obs).set(Outcome::Pass, words));
         }
+        let n = format!("{n}{}", self.last(&series, span));
         Ok(self.unseen(finding, little, window.complete, &n))
+    }
+
+    /// What a span ends with, where it never held what was looked for.
+    fn last(&self, series: &Series<'_>, span: Span) -> String {
+        let last = inside(&series.obs, span).filter(|o| o.ok.is_some()).last();
+        last.map_or_else(String::new, |o| format!(", last {}", self.saw(series, &o)))
     }
 
     fn unseen(&self, finding: Finding, little: Option<String>, complete: bool, n: &str) -> Finding {
@@ -315,7 +340,10 @@ impl ValueCheck<'_> {
         let (_, blind) = self.cover(&series, early, &self.scaled(early));
         let after = |o: &Obs| ms(o.end.saturating_sub(edge));
         Ok(match decision {
-            Decision::Unseen => self.unseen(finding, blind, horizon >= limit, &n),
+            Decision::Unseen => {
+                let n = format!("{n}{}", self.last(&series, early));
+                self.unseen(finding, blind, horizon >= limit, &n)
+            }
             Decision::Violated(obs) if obs.ok == Some(false) => {
                 let (saw, is) = (self.saw(&series, &obs), words::predicate(self.is));
                 let words = match first.is_some_and(|first| first.end <= obs.end) {

@@ -6,7 +6,9 @@ use crate::checks::{Finding, nanos};
 use crate::facts::{Found, Hit, InOrder, select, sequence};
 use crate::model::Outcome;
 use crate::operators::Span;
-use crate::predicate::{Test, count_margin, is_existence, margin, same, wants_more};
+use crate::predicate::{
+    Test, bounds_something, count_margin, is_existence, margin, same, wants_more,
+};
 use crate::window::{Resolved, Scene};
 use crate::words::{self, ms, quote, to_ms};
 
@@ -129,6 +131,10 @@ fn counted(is: &Predicate, never: bool, found: &Found, settled: bool) -> Result<
         ..Finding::default()
     };
     let words = count_words(&found.hits, found.looked_at);
+    if holds && !never && n == 0.0 && bounds_something(is) {
+        let words = format!("{words}: there was nothing to bound; where none is meant, say none");
+        return Ok(finding.set(Outcome::Inconclusive, words));
+    }
     let verdict = if holds { Outcome::Pass } else { Outcome::Fail };
     if certain {
         return Ok(finding.set(verdict, words));

@@ -1,19 +1,25 @@
 //! One drill: its faults, its preconditions, its checks.
 
-use firedrill_journal::{FactSource, OpState};
-use firedrill_plan::{Edge, EdgeRef, Fault, Observe, Pace, Phase, When};
+use firedrill_journal::FactSource;
+use firedrill_plan::{Edge, EdgeRef, Fault, FaultKind, Observe, Pace, Phase, When};
 use serde_json::Value;
 
 use crate::checks::judge_check;
 use crate::facts::text;
 use crate::index::{Edges, Moment, QUIESCE};
 use crate::model::{CheckVerdict, DrillVerdict, FaultVerdict, Outcome};
+use crate::needs::judge_needs;
 use crate::window::Scene;
 use crate::words::{duration, ms, quote, to_ms};
 
 /// How much shorter than planned a phase may have been: the hold starts when the last proof was
 /// seen, which is a moment before the edge is written.
 const HOLD_SLACK_NS: u64 = 100_000_000;
+
+/// The engine stamps its events by the wall clock, which is carried over to the run's.
+const EVENT_SLACK_NS: u64 = 50_000_000;
+/// Exit code of a process that SIGKILL ended.
+const BY_SIGKILL: i64 = 137;
 
 /// Judges one episode of the run.
 pub fn judge_drill(scene: &Scene<'_>, pace: Option<Pace>) -> DrillVerdict {
@@ -37,8 +43,11 @@ pub fn judge_drill(scene: &Scene<'_>, pace: Option<Pace>) -> DrillVerdict {
             reasons.push((fault.verdict, format!("fault {name}: {why}")));
         }
     }
-    for why in needs(scene) {
-        reasons.push((Outcome::Inconclusive, why));
+    let needs = judge_needs(scene);
+    for need in needs.iter().filter(|n| n.verdict != Outcome::Pass) {
+        let (expected, observed) = (&need.expected, &need.observed);
+        let why = format!("needs {expected}; observed {observed}");
+        reasons.push((need.verdict, why));
     }
     let expects = &scene.drill.expects;
     let checks: Vec<CheckVerdict> = expects.iter().map(|e| judge_check(scene, e)).collect();
@@ -63,6 +72,7 @@ pub fn judge_drill(scene: &Scene<'_>, pace: Option<Pace>) -> DrillVerdict {
         recovery_ms: recovery(scene, &checks),
         worst_margin: checks.iter().filter_map(|c| c.margin).reduce(f64::min),
         reasons: reasons.into_iter().map(|(_, why)| why).collect(),
+        needs,
         faults,
         checks,
     }
@@ -116,8 +126,10 @@ fn judge_fault(scene: &Scene<'_>, phase: &Phase, position: usize, fault: &Fault)
         Some("its healing was never proven".to_owned())
     } else if edges.proven.as_ref().is_some_and(|m| m.proof.is_none()) {
         Some("it is called proven, but no observation is given".to_owned())
+    } else if matches!(fault.kind, FaultKind::Kill) {
+        no_death(scene, &fault.target, edges).or_else(|| interrupted(scene, fault, edges))
     } else {
-        None
+        interrupted(scene, fault, edges)
     };
     let at = |m: &Option<Moment>| m.as_ref().map(|m| to_ms(m.at));
     FaultVerdict {
@@ -138,98 +150,41 @@ fn judge_fault(scene: &Scene<'_>, phase: &Phase, position: usize, fault: &Fault)
     }
 }
 
-/// The preconditions that don't hold.
-fn needs(scene: &Scene<'_>) -> Vec<String> {
-    let needs = &scene.drill.needs;
-    let mut missing = Vec::new();
-    if let Some(mode) = &needs.mode {
-        missing.extend(mode_need(scene, mode));
-    }
-    let cutoff = first_disturbance(scene);
-    let start = scene.edges().and_then(|e| e.first.as_ref()).map(|m| m.at);
-    let (Some(start), Some(cutoff)) = (start, cutoff) else {
-        if needs.accepted.is_some() || needs.executing.is_some() {
-            missing.push("the need for load can't be judged: nothing was requested".to_owned());
-        }
-        return missing;
+/// A kill is seen by the engine's own stream as well: a death by SIGKILL while the fault was in force.
+fn no_death(scene: &Scene<'_>, target: &str, edges: &Edges) -> Option<String> {
+    let (from, to) = (
+        edges.requested.as_ref()?.at,
+        edges.heal_requested.as_ref()?.at,
+    );
+    let from = from.saturating_sub(EVENT_SLACK_NS);
+    let facts = scene.index.facts_in(FactSource::Engine, from, to);
+    let killed = facts.iter().any(|at| {
+        at.fact.what == "die"
+            && text(at, "service") == Some(target)
+            && at.fact.keys.get("exit_code").and_then(Value::as_i64) == Some(BY_SIGKILL)
+    });
+    (!killed).then(|| format!("the engine tells of no death with exit code {BY_SIGKILL}"))
+}
+
+/// What the engine itself recorded of the container while the fault was to be in force: something that
+/// ended it, even if it was put back before the next look.
+fn interrupted(scene: &Scene<'_>, fault: &Fault, edges: &Edges) -> Option<String> {
+    let ends: &[&str] = match &fault.kind {
+        FaultKind::Pause => &["unpause", "die", "start"],
+        FaultKind::Kill | FaultKind::Stop => &["start"],
+        FaultKind::Disconnect => &["die", "start"],
+        _ => return None,
     };
-    if let Some(wanted) = needs.accepted {
-        let ops = scene.index.ops.iter().filter(|op| {
-            let mine = op
-                .signal
-                .is_some_and(|s| s.episode as usize == scene.episode);
-            mine && op.state == OpState::Ok
-                && !op.duplicate()
-                && op.done.is_some_and(|at| at <= cutoff)
-        });
-        let n = ops.count() as u64;
-        if n < wanted {
-            missing.push(format!(
-                "needs {wanted} accepted signals before the first fault, {n} were"
-            ));
-        }
-    }
-    if let Some(wanted) = needs.executing {
-        let facts = scene.index.facts_in(FactSource::Chain, start, cutoff);
-        let first = facts.iter().filter(|f| {
-            f.fact.what == "submission" && f.fact.keys.get("first_send") == Some(&Value::Bool(true))
-        });
-        let n = first.count() as u64;
-        if n < wanted {
-            missing.push(format!(
-                "needs {wanted} first sends before the first fault, {n} were seen"
-            ));
-        }
-    }
-    missing
-}
-
-/// When the drill first touched the system: its first act or fault, in the phases' order. A drill
-/// without either never does; then all of it is calm.
-fn first_disturbance(scene: &Scene<'_>) -> Option<u64> {
-    for phase in &scene.drill.phases {
-        if !phase.acts.is_empty() {
-            return scene
-                .phase(&phase.id)
-                .ok()?
-                .requested
-                .as_ref()
-                .map(|m| m.at);
-        }
-        if !phase.faults.is_empty() {
-            let faults = &scene.edges()?.phases.get(&phase.id)?.faults;
-            return faults.get(&0)?.requested.as_ref().map(|m| m.at);
-        }
-    }
-    Some(scene.horizon())
-}
-
-/// The runner waits for the mode and records what it saw; the record belongs to the episode that
-/// begins next.
-fn mode_need(scene: &Scene<'_>, mode: &str) -> Option<String> {
-    let before = scene
-        .episode
-        .checked_sub(1)
-        .and_then(|e| scene.index.episodes.get(e))
-        .and_then(|e| e.phase(QUIESCE))
-        .and_then(|p| p.requested.as_ref())
-        .map_or(0, |m| m.at);
-    let until = first_disturbance(scene).unwrap_or(scene.index.end);
-    let facts = scene.index.facts_in(FactSource::Act, before, until);
-    let mut seen = false;
-    for at in facts {
-        let keys = &at.fact.keys;
-        if at.fact.what != "need" || text(at, "need") != Some("mode") {
-            continue;
-        }
-        seen = true;
-        if keys.get("held") != Some(&Value::Bool(true)) {
-            let observed = keys.get("observed").map(crate::words::value);
-            let observed = observed.unwrap_or_else(|| "nothing".to_owned());
-            return Some(format!("needs mode {mode}, observed {observed}"));
-        }
-    }
-    (!seen).then(|| format!("needs mode {mode}, which nobody looked at before the first fault"))
+    // None of these events comes from the injection itself, so the first moments count as well.
+    let from = edges.requested.as_ref()?.at;
+    let to = edges.heal_requested.as_ref()?.at;
+    let to = to.saturating_sub(EVENT_SLACK_NS);
+    let facts = scene.index.facts_in(FactSource::Engine, from, to);
+    let hit = facts.iter().find(|f| {
+        ends.contains(&f.fact.what.as_str()) && text(f, "service") == Some(fault.target.as_str())
+    })?;
+    let (what, at) = (&hit.fact.what, ms(hit.fact.at_ns));
+    Some(format!("interrupted: the engine recorded {what} at {at}"))
 }
 
 /// The longest way from a proven heal to a satisfied check of recovery (`within … of X.healed`).

@@ -35,11 +35,8 @@ pub struct Found {
 pub fn select(scene: &Scene<'_>, selector: &FactSelector, span: Span) -> Result<Found, String> {
     match selector {
         FactSelector::Log { service, pattern } => log(scene, service, pattern, span),
-        FactSelector::ChainFirstSend { signals_of, fields } => {
-            chain(scene, signals_of, fields, true, span)
-        }
-        FactSelector::ChainSubmission { signals_of, fields } => {
-            chain(scene, signals_of, fields, false, span)
+        FactSelector::ChainFirstSend { .. } | FactSelector::ChainSubmission { .. } => {
+            chain(scene, selector, span)
         }
         FactSelector::Engine { service, event } => Ok(engine(scene, service, event, span)),
         FactSelector::Op { .. } => ops(scene, selector, span),
@@ -132,14 +129,25 @@ fn log(scene: &Scene<'_>, service: &str, pattern: &str, span: Span) -> Result<Fo
     Ok(found)
 }
 
-fn chain(
-    scene: &Scene<'_>,
-    signals_of: &[String],
-    fields: &[FieldBound],
-    first: bool,
-    span: Span,
-) -> Result<Found, String> {
+fn chain(scene: &Scene<'_>, selector: &FactSelector, span: Span) -> Result<Found, String> {
+    let (FactSelector::ChainFirstSend {
+        outcome,
+        signals_of,
+        origin,
+        fields,
+    }
+    | FactSelector::ChainSubmission {
+        outcome,
+        signals_of,
+        origin,
+        fields,
+    }) = selector
+    else {
+        return Err("not a selector of submissions".to_owned());
+    };
+    let first = matches!(selector, FactSelector::ChainFirstSend { .. });
     let mut bounds = Bounds::new(fields)?;
+    let mut untold: u64 = 0;
     let mut found = Found {
         gap: stream_gap(scene.index, "chain", span),
         ..Found::default()
@@ -152,8 +160,19 @@ fn chain(
         if first && at.fact.keys.get("first_send") != Some(&Value::Bool(true)) {
             continue;
         }
+        match (outcome, text(at, "outcome")) {
+            (Some(_), None) => {
+                untold += 1;
+                continue;
+            }
+            (Some(wanted), Some(is)) if wanted != is => continue,
+            _ => {}
+        }
         let signal = text(at, "intent").and_then(|tag| scene.index.tags.get(tag));
         if !signals_of.is_empty() && !signal.is_some_and(|s| sent_in(scene, s, signals_of)) {
+            continue;
+        }
+        if origin.is_some() && !signal.is_some_and(|s| came_from(scene, s, origin)) {
             continue;
         }
         if !bounds.hold(at) {
@@ -168,7 +187,8 @@ fn chain(
             .hits
             .push(hit(at, format!("{} nonce {nonce}", quote(&key))));
     }
-    found.gap = found.gap.or(bounds.gap());
+    let untold = (untold > 0).then(|| format!("{untold} submissions have no outcome"));
+    found.gap = found.gap.or(bounds.gap()).or(untold);
     Ok(found)
 }
 
@@ -217,6 +237,11 @@ fn sent_in(scene: &Scene<'_>, signal: &SignalRef, phases: &[String]) -> bool {
     signal.episode as usize == scene.episode && phases.contains(&signal.phase)
 }
 
+/// Whether the signal came from that act or the load; from anywhere where none is named.
+fn came_from(scene: &Scene<'_>, signal: &SignalRef, origin: &Option<String>) -> bool {
+    signal.episode as usize == scene.episode && origin.as_ref().is_none_or(|o| *o == signal.origin)
+}
+
 fn engine(scene: &Scene<'_>, service: &str, event: &str, span: Span) -> Found {
     let mut found = Found {
         gap: stream_gap(scene.index, "engine", span),
@@ -249,7 +274,8 @@ fn ours(scene: &Scene<'_>, service: &str, event: &str, at: u64) -> bool {
             return false;
         };
         let acted = phase.acts.iter().any(|a| {
-            matches!(&a.kind, ActKind::Restart { services } if services.iter().any(|s| s == service))
+            matches!(&a.kind, ActKind::Restart { services } | ActKind::Recreate { services, .. }
+                if services.iter().any(|s| s == service))
         });
         let in_acts = known.own.requested.as_ref().is_some_and(|r| r.at <= at)
             && at <= until(&known.own.proven);
@@ -276,6 +302,7 @@ fn ops(scene: &Scene<'_>, selector: &FactSelector, span: Span) -> Result<Found, 
         state,
         status,
         detail,
+        names,
         origin,
     } = selector
     else {
@@ -285,8 +312,8 @@ fn ops(scene: &Scene<'_>, selector: &FactSelector, span: Span) -> Result<Found, 
     for op in &scene.index.ops {
         let at = op.sent_at();
         let Some(signal) = op.signal else { continue };
-        let here = signal.episode as usize == scene.episode && at >= span.from && at <= span.to;
-        if !here || origin.as_ref().is_some_and(|o| *o != signal.origin) {
+        let here = at >= span.from && at <= span.to;
+        if !here || !came_from(scene, signal, origin) {
             continue;
         }
         found.looked_at += 1;
@@ -294,12 +321,20 @@ fn ops(scene: &Scene<'_>, selector: &FactSelector, span: Span) -> Result<Found, 
             && status.is_none_or(|s| op.status == Some(s))
             && detail
                 .as_deref()
-                .is_none_or(|d| op.detail.is_some_and(|is| is == d));
+                .is_none_or(|d| op.detail.is_some_and(|is| is == d))
+            && names
+                .as_deref()
+                .is_none_or(|n| op.names.is_some_and(|is| is == n));
         if matches {
             let word = op.detail.unwrap_or("no answer");
+            let malformed = signal
+                .malformed
+                .as_deref()
+                .map(|m| format!(" ({})", quote(m)));
             let text = format!(
-                "{}: {} ({})",
+                "{}{}: {} ({})",
                 quote(&signal.key),
+                malformed.unwrap_or_default(),
                 quote(word),
                 state_word(op.state)
             );
@@ -332,6 +367,7 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
         table,
         columns,
         signals_of,
+        origin,
         fields,
     } = selector
     else {
@@ -356,9 +392,9 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
         let key = scene.record.key_of(row);
         let signal = key.and_then(|k| scene.index.signals.get(k));
         let meant = match signal {
-            Some(s) if signals_of.is_empty() => s.episode as usize == scene.episode,
-            Some(s) => sent_in(scene, s, signals_of),
-            None => signals_of.is_empty(),
+            Some(s) if signals_of.is_empty() => came_from(scene, s, origin),
+            Some(s) => sent_in(scene, s, signals_of) && came_from(scene, s, origin),
+            None => signals_of.is_empty() && origin.is_none(),
         };
         if fits && meant && bounds.hold(row) {
             found.hits.push(hit(row, quote(key.unwrap_or(table))));

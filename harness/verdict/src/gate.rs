@@ -1,16 +1,27 @@
-//! The gate: from a policy and the verdicts of runs to a decision about a subject.
+//! The gate: from a policy and what runs recorded to a decision about a subject.
 //!
 //! Only the best evidence counts for, and the worst counts against: a FAIL of any run of the subject
-//! blocks, whatever passed elsewhere.
+//! blocks, whatever passed elsewhere. What nothing shows is INCONCLUSIVE, and that blocks as well.
 
-use firedrill_plan::{Policy, PolicyClass, Predicate, Requires, Rule};
+mod figures;
+mod given;
+mod items;
+mod people;
+mod runs;
+mod series;
+mod settings;
+mod stages;
+
+use std::collections::BTreeMap;
+
+use firedrill_plan::{Policy, PolicyClass, Signed, Stage, Stages, Waiver};
+use serde_json::Value;
 
 use crate::model::{
-    DrillVerdict, GateDecision, GateEvidence, GateItem, GateOutcome, Outcome, SCHEMA_VERSION,
+    GateDecision, GateEvidence, GateItem, GateOutcome, Outcome, SCHEMA_VERSION, TriggerFired,
     Verdict,
 };
-use crate::predicate::Test;
-use crate::words::{count, duration, number, predicate};
+pub use series::{Point, Recorded, SeriesSource};
 
 /// The figures that a rule can name; `<…>` stands for a name.
 pub const FIGURES: &[(&str, &str)] = &[
@@ -47,6 +58,22 @@ pub const FIGURES: &[(&str, &str)] = &[
         "drill.<name>.worst_margin",
         "smallest margin of a drill's checks, as a share of the bound",
     ),
+    (
+        "triggers.critical",
+        "critical and zero-tolerance triggers of the policy that fired",
+    ),
+    (
+        "triggers.warning",
+        "warning triggers of the policy that fired",
+    ),
+    (
+        "rollback.seconds",
+        "seconds from the first step of the roll-back to the last one verified",
+    ),
+    (
+        "series.largest_gap_scrapes",
+        "largest time without a value of any series that the policy names, in steps",
+    ),
 ];
 
 /// A run as the gate gets it.
@@ -57,6 +84,60 @@ pub struct GateRun {
     pub sealed: Result<(), String>,
     /// Judged again from the journal by the caller.
     pub verdict: Verdict,
+    /// Files that the manifest lists.
+    pub files: Vec<String>,
+    /// The series that the policy asks for.
+    pub recorded: Recorded,
+}
+
+/// What another tool has shown.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    pub sha256: String,
+    /// Revision that it is about, where the file or its giver says so.
+    pub revision: Option<String>,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    Junit {
+        tests: u64,
+        failed: u64,
+        skipped: u64,
+    },
+    Json(Value),
+}
+
+/// A NO-GO that was said before.
+#[derive(Clone, Debug)]
+pub struct NoGo {
+    pub policy: String,
+    pub release: Option<String>,
+    pub decided_at: jiff::Timestamp,
+}
+
+/// What the decision takes into account besides the runs.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    pub signed: Vec<Signed>,
+    pub waivers: Vec<Waiver>,
+    pub imports: BTreeMap<String, Imported>,
+    pub no_gos: Vec<NoGo>,
+    /// The accepted run, with which others are compared.
+    pub accepted: Option<Recorded>,
+    /// Only up to this stage.
+    pub stage: Option<String>,
+}
+
+/// The policy, the evidence, and when.
+struct Cx<'a> {
+    policy: &'a Policy,
+    policy_sha256: &'a str,
+    subject: &'a str,
+    usable: Vec<&'a GateRun>,
+    around: &'a Around,
+    now: jiff::Timestamp,
 }
 
 /// Decides about `subject` (its digest) at `now`.
@@ -65,105 +146,104 @@ pub fn gate(
     policy_sha256: &str,
     subject: &str,
     runs: &[GateRun],
+    around: &Around,
     now: jiff::Timestamp,
 ) -> GateDecision {
-    let mut items = Vec::new();
-    if runs.is_empty() {
-        items.push(
-            item(
-                "evidence",
-                "there is a run of the subject",
-                Outcome::Inconclusive,
-            )
-            .observed("no run was given"),
-        );
-    }
-    for run in runs {
-        items.extend(run_items(&policy.requires, subject, run, runs, now));
-    }
-    let usable: Vec<&GateRun> = runs
-        .iter()
-        .filter(|r| eligible(&policy.requires, subject, r, now))
-        .collect();
-    if usable.is_empty() && !runs.is_empty() {
-        items.push(
-            item(
-                "evidence",
-                "a run can serve as evidence",
-                Outcome::Inconclusive,
-            )
-            .observed("none of the runs has the subject, profile, runtime and state asked for"),
-        );
-    }
-    items.extend(
-        policy
-            .requires
-            .drills
+    let needs = &policy.requires;
+    let cx = Cx {
+        policy,
+        policy_sha256,
+        subject,
+        usable: runs
             .iter()
-            .map(|d| required_drill(d, &usable)),
-    );
-    items.extend(policy.rules.iter().map(|r| judge_rule(r, &usable)));
-    for attest in &policy.attest {
-        let mut open = item(&attest.id, &attest.text, Outcome::Inconclusive)
-            .expected(format!("signed by {}", attest.role))
-            .observed("not signed");
-        open.source = attest.source.clone();
-        items.push(open);
-    }
-    decide(policy, policy_sha256, subject, runs, items)
+            .filter(|r| runs::eligible(needs, subject, r, now))
+            .collect(),
+        around,
+        now,
+    };
+    let mut items = cx.evidence(runs);
+    let drills = policy.requires.drills.iter();
+    items.extend(drills.map(|d| runs::required_drill(d, &cx.usable)));
+    let mut fired = Vec::new();
+    items.extend(cx.triggers(&mut fired));
+    items.extend(cx.rules(&fired));
+    items.extend(cx.drills());
+    items.extend(cx.audits());
+    items.extend(cx.configs());
+    items.extend(cx.imports());
+    items.extend(cx.documents(&fired));
+    items.extend(cx.stage_items());
+    items.extend(cx.rollbacks());
+    let derived = cx.derived(&items);
+    items.extend(derived);
+    cx.groups(&mut items);
+    let signatures = cx.signatures(&items, &fired);
+    items.extend(signatures);
+    let waived = cx.waive(&mut items);
+    decide(&cx, runs, items, fired, waived)
 }
 
 fn decide(
-    policy: &Policy,
-    policy_sha256: &str,
-    subject: &str,
+    cx: &Cx<'_>,
     runs: &[GateRun],
     items: Vec<GateItem>,
+    triggers: Vec<TriggerFired>,
+    waivers: Vec<String>,
 ) -> GateDecision {
-    let worst = Outcome::worst(items.iter().map(|i| i.verdict));
-    let outcome = match worst {
-        Outcome::Pass => GateOutcome::Go,
-        Outcome::Inconclusive => GateOutcome::Inconclusive,
-        Outcome::Fail => GateOutcome::NoGo,
-    };
-    let (class, headline) = match (policy.class, outcome) {
-        (PolicyClass::Smoke, GateOutcome::Go) => ("smoke", "SMOKE PASS"),
-        (PolicyClass::Smoke, GateOutcome::NoGo) => ("smoke", "SMOKE FAIL"),
-        (PolicyClass::Smoke, GateOutcome::Inconclusive) => ("smoke", "INCONCLUSIVE"),
-        (PolicyClass::Release, GateOutcome::Go) => ("release", "GO"),
-        (PolicyClass::Release, GateOutcome::NoGo) => ("release", "NO-GO"),
-        (PolicyClass::Release, GateOutcome::Inconclusive) => ("release", "INCONCLUSIVE"),
+    let policy = cx.policy;
+    let blocking = items.iter().filter(|i| !i.passed_over);
+    let worst = Outcome::worst(blocking.map(|i| i.verdict));
+    let (class, outcome, headline) = match (policy.class, worst) {
+        (PolicyClass::Smoke, Outcome::Pass) => ("smoke", GateOutcome::SmokePass, "SMOKE PASS"),
+        (PolicyClass::Smoke, Outcome::Fail) => ("smoke", GateOutcome::SmokeFail, "SMOKE FAIL"),
+        (PolicyClass::Release, Outcome::Pass) => ("release", GateOutcome::Go, "GO"),
+        (PolicyClass::Release, Outcome::Fail) => ("release", GateOutcome::NoGo, "NO-GO"),
+        (PolicyClass::Smoke, Outcome::Inconclusive) => {
+            ("smoke", GateOutcome::Inconclusive, "INCONCLUSIVE")
+        }
+        (PolicyClass::Release, Outcome::Inconclusive) => {
+            ("release", GateOutcome::Inconclusive, "INCONCLUSIVE")
+        }
     };
     let mut bad: Vec<&GateItem> = items
         .iter()
-        .filter(|i| i.verdict != Outcome::Pass)
+        .filter(|i| i.verdict != Outcome::Pass && !i.passed_over)
         .collect();
     bad.sort_by_key(|i| std::cmp::Reverse(i.verdict));
+    let reasons = bad
+        .iter()
+        .map(|i| format!("{} {}: {}", i.verdict.word(), i.id, i.observed))
+        .collect();
     GateDecision {
         schema_version: SCHEMA_VERSION,
         policy: policy.name.clone(),
         policy_title: policy.title.clone(),
-        policy_sha256: policy_sha256.to_owned(),
+        policy_sha256: cx.policy_sha256.to_owned(),
         class: class.to_owned(),
-        subject: subject.to_owned(),
+        release: policy.release.clone(),
+        decided_at: cx.now.to_string(),
+        stage: cx.around.stage.clone(),
+        subject: cx.subject.to_owned(),
         outcome,
         headline: headline.to_owned(),
-        reasons: bad
-            .iter()
-            .map(|i| format!("{} {}: {}", i.verdict.word(), i.id, i.observed))
-            .collect(),
-        evidence: runs
-            .iter()
-            .map(|r| GateEvidence {
-                run: r.verdict.run.id.clone(),
-                manifest_sha256: r.manifest_sha256.clone(),
-                verdict: r.verdict.verdict,
-                profile: r.verdict.run.profile.clone(),
-                subject: r.verdict.subject.digest.clone(),
-            })
-            .collect(),
+        reasons,
+        evidence: runs.iter().map(evidence).collect(),
+        stages: cx.stages(&items),
+        triggers,
+        waivers,
+        signed: cx.signed(),
         roles: policy.roles.clone(),
         items,
+    }
+}
+
+fn evidence(run: &GateRun) -> GateEvidence {
+    GateEvidence {
+        run: run.verdict.run.id.clone(),
+        manifest_sha256: run.manifest_sha256.clone(),
+        verdict: run.verdict.verdict,
+        profile: run.verdict.run.profile.clone(),
+        subject: run.verdict.subject.digest.clone(),
     }
 }
 
@@ -175,6 +255,7 @@ fn item(id: &str, what: &str, verdict: Outcome) -> GateItem {
         expected: String::new(),
         observed: String::new(),
         source: None,
+        passed_over: false,
     }
 }
 
@@ -188,256 +269,105 @@ impl GateItem {
         self.observed = words.into();
         self
     }
+
+    fn source(mut self, lines: &[String]) -> Self {
+        self.source = (!lines.is_empty()).then(|| lines.join(", "));
+        self
+    }
+
+    /// The policy's own id: what stands before the stage.
+    fn base(&self) -> &str {
+        self.id
+            .split_once('@')
+            .map_or(self.id.as_str(), |(id, _)| id)
+    }
+
+    fn of_stage(&self, stage: &str) -> bool {
+        let own = self.id.strip_prefix("stage ");
+        own == Some(stage) || self.id.split_once('@').is_some_and(|(_, s)| s == stage)
+    }
 }
 
-/// Why a run can't serve as evidence about the subject, whatever it shows.
-fn defects(needs: &Requires, subject: &str, run: &GateRun, now: jiff::Timestamp) -> Vec<String> {
-    let verdict = &run.verdict;
-    let mut all = Vec::new();
-    if let Err(why) = &run.sealed {
-        all.push(format!("its folder is not as its manifest says: {why}"));
+impl<'a> Cx<'a> {
+    fn evidence(&self, all: &[GateRun]) -> Vec<GateItem> {
+        let mut items = Vec::new();
+        if all.is_empty() {
+            let none = item(
+                "evidence",
+                "there is a run of the subject",
+                Outcome::Inconclusive,
+            );
+            items.push(none.observed("no run was given"));
+        }
+        let needs = &self.policy.requires;
+        for run in all {
+            items.extend(runs::run_items(needs, self.subject, run, all, self.now));
+        }
+        if self.usable.is_empty() && !all.is_empty() {
+            let none = item(
+                "evidence",
+                "a run can serve as evidence",
+                Outcome::Inconclusive,
+            );
+            items.push(none.observed(
+                "none of the runs has the subject, profile, runtime and state asked for",
+            ));
+        }
+        items
     }
-    if verdict.subject.digest != subject {
-        all.push(format!(
-            "mixed subjects: it is of {}",
-            verdict.subject.digest
-        ));
-    }
-    if let Some(defect) = &verdict.subject.defect {
-        all.push(format!("the deliberate defect `{defect}` was switched on"));
-    }
-    if !needs.allow_dirty && verdict.subject.dirty != Some(false) {
-        let how = match verdict.subject.dirty {
-            Some(_) => "the work tree had changes that no revision holds",
-            None => "it is not known whether the work tree had changes",
+
+    /// The stages that are decided about: all, or one and what it requires.
+    fn wanted(&self) -> Vec<&'a Stage> {
+        let all = &self.policy.stages;
+        let Some(last) = &self.around.stage else {
+            return all.iter().collect();
         };
-        all.push(how.to_owned());
-    }
-    if let Some(limit) = needs.fresh_within {
-        match verdict.run.ended_at.parse::<jiff::Timestamp>() {
-            Ok(end) => {
-                let age = now.as_millisecond().saturating_sub(end.as_millisecond());
-                if i128::from(age) > limit.as_millis() as i128 {
-                    all.push(format!("it is older than {}", duration(limit)));
-                }
-                if age < 0 {
-                    all.push("it ended in the future".to_owned());
-                }
+        let mut names = vec![last.as_str()];
+        // A stage requires earlier ones only, so that one pass from the end finds them all.
+        for stage in all.iter().rev() {
+            if names.contains(&stage.id.as_str()) {
+                names.extend(stage.requires.iter().map(String::as_str));
             }
-            Err(_) => all.push("its end has no readable time".to_owned()),
         }
-    }
-    all
-}
-
-fn eligible(needs: &Requires, subject: &str, run: &GateRun, now: jiff::Timestamp) -> bool {
-    fits(needs, &run.verdict) && defects(needs, subject, run, now).is_empty()
-}
-
-fn fits(needs: &Requires, verdict: &Verdict) -> bool {
-    needs
-        .profile
-        .as_ref()
-        .is_none_or(|p| *p == verdict.run.profile)
-        && needs
-            .runtime
-            .as_ref()
-            .is_none_or(|r| *r == verdict.run.runtime)
-}
-
-fn run_items(
-    needs: &Requires,
-    subject: &str,
-    run: &GateRun,
-    runs: &[GateRun],
-    now: jiff::Timestamp,
-) -> Vec<GateItem> {
-    let verdict = &run.verdict;
-    let id = format!("run {}", verdict.run.id);
-    let mut items: Vec<GateItem> = defects(needs, subject, run, now)
-        .into_iter()
-        .map(|why| item(&id, "the run can serve as evidence", Outcome::Inconclusive).observed(why))
-        .collect();
-    if verdict.subject.digest != subject || verdict.subject.defect.is_some() {
-        return items;
-    }
-    let superseded = verdict.verdict == Outcome::Inconclusive
-        && !verdict.drills.is_empty()
-        && runs.iter().any(|other| {
-            other.verdict.verdict == Outcome::Pass
-                && eligible(needs, subject, other, now)
-                && verdict
-                    .drills
-                    .iter()
-                    .all(|d| passed(&other.verdict, &d.name))
-        });
-    let why = verdict
-        .reasons
-        .first()
-        .map_or("no reason is given", String::as_str);
-    let word = verdict.verdict.word();
-    let (outcome, observed) = match verdict.verdict {
-        Outcome::Pass => (Outcome::Pass, word.to_owned()),
-        Outcome::Inconclusive if superseded => (
-            Outcome::Pass,
-            format!("{word}, but a later run passed all of it: {why}"),
-        ),
-        other => (other, format!("{word}: {why}")),
-    };
-    items.push(
-        item(&id, "no run of the subject failed", outcome)
-            .expected("PASS")
-            .observed(observed),
-    );
-    items
-}
-
-fn passed(verdict: &Verdict, drill: &str) -> bool {
-    let mut named = verdict.drills.iter().filter(|d| d.name == drill).peekable();
-    named.peek().is_some() && named.all(|d| d.verdict == Outcome::Pass)
-}
-
-fn required_drill(name: &str, runs: &[&GateRun]) -> GateItem {
-    let of = |outcome: Outcome| -> Vec<&DrillVerdict> {
-        let drills = runs.iter().flat_map(|r| &r.verdict.drills);
-        drills
-            .filter(|d| d.name == name && d.verdict == outcome)
+        all.iter()
+            .filter(|s| names.contains(&s.id.as_str()))
             .collect()
-    };
-    let id = format!("drill {name}");
-    let required = |outcome| item(&id, "a required drill passed", outcome).expected("PASS");
-    if let Some(failed) = of(Outcome::Fail).first() {
-        let why = failed.reasons.first().map_or("", String::as_str);
-        return required(Outcome::Fail).observed(format!("FAIL: {why}"));
     }
-    // A drill in a run whose audit is not clean has not shown what it is for.
-    let clean = runs
-        .iter()
-        .filter(|r| r.verdict.audit.verdict == Outcome::Pass);
-    let good = clean.filter(|r| passed(&r.verdict, name)).count() as u64;
-    if good > 0 {
-        return required(Outcome::Pass).observed(format!("PASS in {}", count(good, "run")));
-    }
-    let observed = match of(Outcome::Inconclusive).first() {
-        Some(drill) => {
-            let why = drill.reasons.first().map_or("", String::as_str);
-            format!("INCONCLUSIVE: {why}")
-        }
-        None if of(Outcome::Pass).is_empty() => {
-            "it was not run with the subject, profile and runtime asked for".to_owned()
-        }
-        None => "it passed only in runs whose audit did not".to_owned(),
-    };
-    required(Outcome::Inconclusive).observed(observed)
-}
 
-fn judge_rule(rule: &Rule, runs: &[&GateRun]) -> GateItem {
-    let mut result = item(&rule.id, &rule.what, Outcome::Inconclusive).expected(format!(
-        "{} {}, from at least {}",
-        rule.figure,
-        predicate(&rule.is),
-        count(rule.samples_min, "sample")
-    ));
-    result.source = rule.source.clone();
-    let test = match Test::new(&rule.is) {
-        Ok(test) => test,
-        Err(why) => return result.observed(why),
-    };
-    let found: Vec<(f64, u64)> = runs
-        .iter()
-        .filter_map(|r| figure(&r.verdict, &rule.figure))
-        .collect();
-    if found.is_empty() {
-        let figure = &rule.figure;
-        return result.observed(format!("no run holds the figure `{figure}`"));
-    }
-    for (value, samples) in &found {
-        if test.number(*value) == Some(false) {
-            result.verdict = Outcome::Fail;
-            let samples = count(*samples, "sample");
-            return result.observed(format!("{} from {samples}", number(*value)));
+    /// The stages in which an item is looked at; `None` stands for all usable runs.
+    fn places(&self, stages: &Stages) -> Vec<Option<&'a Stage>> {
+        let wanted = self.wanted();
+        let weighted = self.policy.stages.iter().any(|s| s.weight.is_some());
+        let here = |stage: &&'a Stage| match stages {
+            Stages::None => false,
+            Stages::All if weighted => stage.weight.is_some(),
+            Stages::All => stage.hold.is_some(),
+            Stages::Of(_) => {
+                stages.hold(&stage.id) || stage.inherits.iter().any(|s| stages.hold(s))
+            }
+        };
+        match stages {
+            Stages::None => vec![None],
+            _ => wanted.into_iter().filter(here).map(Some).collect(),
         }
     }
-    let enough: Vec<&(f64, u64)> = found
-        .iter()
-        .filter(|(value, n)| *n >= rule.samples_min.max(1) && test.number(*value) == Some(true))
-        .collect();
-    let Some((value, samples)) = enough.first() else {
-        let most = found.iter().map(|(_, n)| *n).max().unwrap_or(0);
-        return result.observed(format!("{} only", count(most, "sample")));
-    };
-    result.verdict = Outcome::Pass;
-    let words = match &rule.is {
-        Predicate::Equals(_) | Predicate::OneOf(_) | Predicate::Matches(_) => number(*value),
-        _ => {
-            let all = enough.iter().map(|(v, _)| *v);
-            let worst = all.reduce(|a, b| crate::predicate::worse(&rule.is, a, b));
-            number(worst.unwrap_or(*value))
-        }
-    };
-    result.observed(format!("{words} from {}", count(*samples, "sample")))
-}
 
-/// A figure of the verdict and the number of samples behind it; `None` where the run has none.
-fn figure(verdict: &Verdict, name: &str) -> Option<(f64, u64)> {
-    let (group, rest) = name.split_once('.')?;
-    match group {
-        "audit" if rest == "accepted" => {
-            Some((verdict.audit.accepted as f64, verdict.audit.accepted))
-        }
-        "audit" => {
-            let check = verdict.audit.checks.iter().find(|c| c.id == rest)?;
-            // An equation that couldn't be evaluated has no number of violations.
-            (check.verdict != Outcome::Inconclusive)
-                .then_some((check.violations as f64, check.samples))
-        }
-        "load" => {
-            let load = &verdict.load;
-            let n = match rest {
-                "sent" => load.sent as f64,
-                "ok" => load.ok as f64,
-                "rejected" => load.rejected as f64,
-                "failed" => load.failed as f64,
-                "unknown" => load.unknown as f64,
-                "shed" => load.shed as f64,
-                "error_share" if load.sent > 0 => {
-                    (load.failed + load.unknown) as f64 / load.sent as f64
-                }
-                _ => return None,
-            };
-            Some((n, load.sent))
-        }
-        "latency" => {
-            let p = verdict.load.latency_ms.as_ref()?;
-            let n = match rest {
-                "p50" => p.p50,
-                "p95" => p.p95,
-                "p99" => p.p99,
-                "max" => p.max,
-                _ => return None,
-            };
-            Some((n, verdict.load.ok))
-        }
-        "drill" => drill_figure(verdict, rest),
-        _ => None,
+    /// The usable runs of a stage, or all of them.
+    fn runs_of(&self, stage: Option<&Stage>) -> Vec<&'a GateRun> {
+        let Some(stage) = stage else {
+            return self.usable.clone();
+        };
+        let fits = |run: &&&'a GateRun| {
+            let fresh = stage
+                .fresh_within
+                .is_none_or(|limit| runs::age(run, self.now).is_some_and(|age| age <= limit));
+            run.verdict.run.profile == stage.profile && fresh
+        };
+        self.usable.iter().filter(fits).copied().collect()
     }
 }
 
-/// The worst of all episodes of that drill.
-fn drill_figure(verdict: &Verdict, name: &str) -> Option<(f64, u64)> {
-    let (drill, what) = name.rsplit_once('.')?;
-    let drills: Vec<&DrillVerdict> = verdict.drills.iter().filter(|d| d.name == drill).collect();
-    let samples = drills.len() as u64;
-    let value = match what {
-        "recovery_ms" => {
-            let all: Option<Vec<u64>> = drills.iter().map(|d| d.recovery_ms).collect();
-            all?.into_iter().max()? as f64
-        }
-        "worst_margin" => {
-            let all: Option<Vec<f64>> = drills.iter().map(|d| d.worst_margin).collect();
-            all?.into_iter().reduce(f64::min)?
-        }
-        _ => return None,
-    };
-    Some((value, samples))
+/// Id of an item in a stage.
+fn placed(id: &str, stage: Option<&Stage>) -> String {
+    stage.map_or_else(|| id.to_owned(), |s| format!("{id}@{}", s.id))
 }

@@ -81,6 +81,7 @@ pub struct OpRecord<'a> {
     pub signal: Option<&'a SignalRef>,
     pub status: Option<u16>,
     pub detail: Option<&'a str>,
+    pub names: Option<&'a str>,
 }
 
 impl OpRecord<'_> {
@@ -127,6 +128,8 @@ pub struct Index<'a> {
     pub facts: BTreeMap<FactSource, Vec<FactAt<'a>>>,
     pub streams: HashMap<&'a str, Vec<StreamAt<'a>>>,
     pub starved: Vec<(u64, u64)>,
+    /// Where the harness had died and was started again: from the last line before to the first after.
+    pub parts: Vec<(u64, u64)>,
     /// In order of invocation.
     pub ops: Vec<OpRecord<'a>>,
     /// The signal of a key, as it was sent first.
@@ -147,6 +150,7 @@ impl<'a> Index<'a> {
             facts: BTreeMap::new(),
             streams: HashMap::new(),
             starved: Vec::new(),
+            parts: Vec::new(),
             ops: Vec::new(),
             signals: HashMap::new(),
             tags: HashMap::new(),
@@ -196,6 +200,21 @@ impl<'a> Index<'a> {
             Event::Starved { from_ns, to_ns } if from_ns < to_ns => {
                 self.starved.push((*from_ns, *to_ns));
             }
+            // What was under way when the part before died is carried out anew: its first try is void.
+            Event::Part(part) => {
+                let from = self.episodes.len().min(part.episode as usize);
+                self.episodes[from..].fill(EpisodeEdges::default());
+                for stream in self.streams.values_mut() {
+                    stream.push(StreamAt {
+                        seq,
+                        at: part.from_ns,
+                        state: StreamState::Gap,
+                        detail: Some("the harness died"),
+                    });
+                }
+                self.starved.push((part.from_ns, part.at_ns));
+                self.parts.push((part.from_ns, part.at_ns));
+            }
             Event::Starved { .. } | Event::Header(_) | Event::End(_) => {}
         }
     }
@@ -237,6 +256,7 @@ impl<'a> Index<'a> {
                 signal: op.signal.as_ref(),
                 status: None,
                 detail: None,
+                names: None,
             });
             return;
         }
@@ -253,6 +273,7 @@ impl<'a> Index<'a> {
                     signal: op.signal.as_ref(),
                     status: None,
                     detail: None,
+                    names: None,
                 });
                 self.ops.len() - 1
             }
@@ -263,6 +284,7 @@ impl<'a> Index<'a> {
         record.state = op.state;
         record.status = op.status;
         record.detail = op.detail.as_deref();
+        record.names = op.names.as_deref();
     }
 
     pub fn facts(&self, source: FactSource) -> &[FactAt<'a>] {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firedrill_journal::{EndReason, Journal, RunKind};
+use firedrill_journal::{EndReason, FactSource, Journal, RunKind};
 use firedrill_plan::{ActKind, Drill};
 
-use crate::audit::{Record, audit};
+use crate::audit::{Planned, Record, audit};
 use crate::drill::judge_drill;
 use crate::index::Index;
 use crate::load::figures;
@@ -14,8 +14,13 @@ use crate::model::{
     Verdict,
 };
 use crate::plans::Plans;
+use crate::soak::judge_soak;
 use crate::timeline::timeline;
 use crate::window::Scene;
+use crate::words::quote;
+
+/// Offences that are named; they are of a kind more often than not.
+const OFFENCES_MAX: usize = 20;
 
 /// Judges a journal by the documents that its header carries. Total: a journal that can't be judged
 /// is INCONCLUSIVE, with the reason.
@@ -40,6 +45,8 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
         outcome = Outcome::Inconclusive;
         reasons.push((outcome, why));
     }
+    reasons.extend(gaps(&index));
+    reasons.extend(offences(&index));
     let mut drills = Vec::new();
     for (episode, drill) in plans.drills.iter().enumerate() {
         let scene = Scene::new(&index, &record, drill, episode);
@@ -50,14 +57,27 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
         reasons.push((Outcome::Inconclusive, why));
     }
     reasons.extend(drills.iter().flat_map(drill_reasons));
-    let load_planned = plans.drills.iter().any(sends_signals);
-    let audit = audit(&index, &record, &plans.target, load_planned);
+    let planned = Planned {
+        load: plans.drills.iter().any(sends_signals),
+        restores: plans.drills.iter().map(restores).sum(),
+    };
+    let audit = audit(&index, &record, &plans.target, planned);
     reasons.extend(
         audit
             .reasons
             .iter()
             .map(|why| (audit_outcome(&audit, why), why.clone())),
     );
+    let soak = plans
+        .profile
+        .as_ref()
+        .map(|profile| judge_soak(&index, &record, plans, profile));
+    for watch in soak.iter().flat_map(|s| &s.watches) {
+        if watch.verdict != Outcome::Pass {
+            let why = format!("watch {}: {}", watch.id, watch.observed);
+            reasons.push((watch.verdict, why));
+        }
+    }
     let parts = drills
         .iter()
         .map(|d| d.verdict)
@@ -71,6 +91,7 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
         load: figures(&index),
         timeline: timeline(&index, plans),
         audit,
+        soak,
         drills,
         ..frame(journal)
     }
@@ -105,6 +126,31 @@ fn early_end(journal: &Journal) -> Option<String> {
     }
 }
 
+/// Stretches in which there was no harness.
+fn gaps(index: &Index<'_>) -> Vec<(Outcome, String)> {
+    let gap = |(from, to): &(u64, u64)| {
+        let length = to.saturating_sub(*from) as f64 / 1e9;
+        let from = *from as f64 / 1e9;
+        let why = format!(
+            "the harness died {from:.1} s into the run and was started again after {length:.1} s: nothing was observed in between"
+        );
+        (Outcome::Inconclusive, why)
+    };
+    index.parts.iter().map(gap).collect()
+}
+
+/// What must never happen, and was seen while the run went on.
+fn offences(index: &Index<'_>) -> Vec<(Outcome, String)> {
+    let acts = index.facts(FactSource::Act);
+    let mut reasons: Vec<(Outcome, String)> = acts
+        .iter()
+        .filter(|at| at.fact.what == "zero_tolerance")
+        .filter_map(|at| Some((Outcome::Fail, quote(at.fact.keys.get("why")?.as_str()?))))
+        .collect();
+    reasons.truncate(OFFENCES_MAX);
+    reasons
+}
+
 fn drill_reasons(drill: &DrillVerdict) -> Vec<(Outcome, String)> {
     let mut all = Vec::new();
     for why in &drill.reasons {
@@ -131,6 +177,11 @@ fn audit_outcome(audit: &AuditVerdict, why: &str) -> Outcome {
         .map_or(Outcome::Inconclusive, |c| c.verdict)
 }
 
+fn restores(drill: &Drill) -> u64 {
+    let acts = drill.phases.iter().flat_map(|p| &p.acts);
+    acts.filter(|a| matches!(a.kind, ActKind::Restore)).count() as u64
+}
+
 fn sends_signals(drill: &Drill) -> bool {
     let acts = || drill.phases.iter().flat_map(|p| &p.acts);
     drill.load.is_some()
@@ -138,7 +189,10 @@ fn sends_signals(drill: &Drill) -> bool {
         || acts().any(|a| {
             matches!(
                 a.kind,
-                ActKind::Burst { .. } | ActKind::Duplicate { .. } | ActKind::Twins { .. }
+                ActKind::Burst { .. }
+                    | ActKind::Duplicate { .. }
+                    | ActKind::Twins { .. }
+                    | ActKind::Malformed { .. }
             )
         })
 }
@@ -184,6 +238,9 @@ fn not_exercised(journal: &Journal, plans: &Plans) -> Vec<String> {
     }
     if journal.header.run.kind == RunKind::Drill {
         words.push("no soak: nothing was shown about growth over hours".to_owned());
+    }
+    if plans.profile.as_ref().is_some_and(|p| p.watches.is_empty()) {
+        words.push("no series was watched over the whole soak".to_owned());
     }
     if plans.target.audit.metrics.is_empty() {
         words.push("no metric was compared with the database".to_owned());
@@ -247,8 +304,10 @@ fn frame(journal: &Journal) -> Verdict {
             states: BTreeMap::new(),
             first_sends: 0,
             mined: 0,
+            lost_by_restore: None,
             checks: Vec::new(),
         },
+        soak: None,
         load: LoadFigures::default(),
         timeline: Timeline::default(),
         journal_head: journal.head.clone(),

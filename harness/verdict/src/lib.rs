@@ -9,6 +9,7 @@ mod audit;
 mod checks;
 mod counts;
 mod coverage;
+pub mod drift;
 mod drill;
 mod facts;
 mod gate;
@@ -17,16 +18,21 @@ mod index;
 mod judge;
 mod load;
 mod model;
+mod needs;
 mod operators;
 mod plans;
 mod predicate;
+mod soak;
 mod timeline;
 mod window;
 mod words;
 
-pub use audit::{ChainEvent, Finding, Gaps, History, Offence, OnChain, Problem};
-pub use gate::{FIGURES, GateRun, gate};
+pub use audit::{ChainEvent, Finding, Gaps, History, Offence, OnChain, Problem, equation_ids};
+pub use gate::{
+    Around, Content, FIGURES, GateRun, Imported, NoGo, Point, Recorded, SeriesSource, gate,
+};
 pub use judge::{judge, judge_with, schema, verdict_json};
 pub use model::*;
 pub use operators::{Decision, Obs, Span, eventually, not_before, throughout, within};
 pub use plans::Plans;
+pub use soak::{DriftVerdict, IntentShares, Interval, SoakVerdict, WatchVerdict};

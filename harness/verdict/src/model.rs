@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::soak::SoakVerdict;
+
 /// Version of the format of `verdict.json`.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -47,6 +49,9 @@ pub struct Verdict {
     pub reasons: Vec<String>,
     pub drills: Vec<DrillVerdict>,
     pub audit: AuditVerdict,
+    /// The soak as a whole; a drill run has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<SoakVerdict>,
     /// Figures of the load over the whole run.
     pub load: LoadFigures,
     /// What is drawn in the report; derived from the journal like everything else.
@@ -95,6 +100,8 @@ pub struct DrillVerdict {
     pub title: String,
     pub verdict: Outcome,
     pub reasons: Vec<String>,
+    /// What had to be so before the drill first touched the system.
+    pub needs: Vec<NeedVerdict>,
     pub faults: Vec<FaultVerdict>,
     pub checks: Vec<CheckVerdict>,
     /// From the last fault's proven heal until every recovery check was satisfied; `null` if there
@@ -102,6 +109,16 @@ pub struct DrillVerdict {
     pub recovery_ms: Option<u64>,
     /// The smallest margin of its checks, as a share of the bound; `null` where no check has one.
     pub worst_margin: Option<f64>,
+}
+
+/// A precondition of the drill: INCONCLUSIVE where it doesn't hold, for then nothing was shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NeedVerdict {
+    /// `mode`, `accepted`, `executing`.
+    pub what: String,
+    pub verdict: Outcome,
+    pub expected: String,
+    pub observed: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -161,8 +178,24 @@ pub struct AuditVerdict {
     pub states: BTreeMap<String, u64>,
     pub first_sends: u64,
     pub mined: u64,
+    /// What restores of the record lost, where there were any: not held against the target, and never silent.
+    pub lost_by_restore: Option<LostByRestore>,
     /// One per equation of the audit.
     pub checks: Vec<AuditCheck>,
+}
+
+/// What lies between a dump and its restore, and is in the record no longer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LostByRestore {
+    pub restores: u64,
+    /// When the first dump began, milliseconds since the run's start.
+    pub dumped_at_ms: f64,
+    /// When the last restore was done.
+    pub restored_at_ms: f64,
+    /// Acknowledged signals without an intent.
+    pub signals: u64,
+    /// Transactions that the chain accepted and the record doesn't hold.
+    pub transactions: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -253,8 +286,12 @@ pub struct TimelineSpan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GateOutcome {
+    /// Said by policies of class release only.
     Go,
     NoGo,
+    /// A smoke policy's PASS: it is no GO.
+    SmokePass,
+    SmokeFail,
     Inconclusive,
 }
 
@@ -267,6 +304,12 @@ pub struct GateDecision {
     pub policy_sha256: String,
     /// `smoke` or `release`.
     pub class: String,
+    /// Version that the policy is about.
+    pub release: Option<String>,
+    /// RFC 3339, UTC.
+    pub decided_at: String,
+    /// The stage up to which it was decided; the whole policy if it is `null`.
+    pub stage: Option<String>,
     /// Digest asked for.
     pub subject: String,
     pub outcome: GateOutcome,
@@ -276,6 +319,14 @@ pub struct GateDecision {
     pub items: Vec<GateItem>,
     /// Runs looked at, with manifest digests.
     pub evidence: Vec<GateEvidence>,
+    /// The policy's stages, in order.
+    pub stages: Vec<StageDecision>,
+    /// Triggers that would have fired, when.
+    pub triggers: Vec<TriggerFired>,
+    /// Waivers that were used, and those that were not and why, in full.
+    pub waivers: Vec<String>,
+    /// Who has confirmed what.
+    pub signed: Vec<SignedItem>,
     /// Roles that sign.
     pub roles: Vec<String>,
 }
@@ -289,6 +340,47 @@ pub struct GateItem {
     pub expected: String,
     pub observed: String,
     pub source: Option<String>,
+    /// It doesn't block: it was waived, or it counts through its group only.
+    #[serde(default)]
+    pub passed_over: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageDecision {
+    pub id: String,
+    pub what: String,
+    /// Of its own items and of the stages that it requires.
+    pub verdict: Outcome,
+    /// Runs that were its evidence.
+    pub runs: Vec<String>,
+}
+
+/// A trigger that a live gate would have seen firing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TriggerFired {
+    pub id: String,
+    /// `critical`, `warning` or `zero-tolerance`.
+    pub class: String,
+    pub stage: Option<String>,
+    pub run: String,
+    /// Milliseconds since the run's start; `null` for what is known at its end only.
+    pub at_ms: Option<f64>,
+    /// The same on the wall clock, RFC 3339.
+    pub fired_at: Option<String>,
+    pub value: Option<f64>,
+    pub observed: String,
+    /// The roll-back that it starts; `null` where it asks a person.
+    pub rollback: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignedItem {
+    pub item: String,
+    pub name: String,
+    pub role: String,
+    pub date: String,
+    pub note: Option<String>,
+    pub evidence: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -18,7 +18,7 @@ pub struct Obs {
 }
 
 /// A closed stretch of time, nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     pub from: u64,
     pub to: u64,

@@ -11,6 +11,8 @@ pub struct Plans {
     pub drills: Vec<Drill>,
     /// Form of the drills' durations; `None` if unknown, then no phase is measured against its plan.
     pub pace: Option<Pace>,
+    /// What a soak was to do beside its drills.
+    pub profile: Option<Profile>,
 }
 
 impl Plans {
@@ -35,16 +37,23 @@ impl Plans {
                 .map_err(|e| format!("the drill can't be read: {e}"))?;
             drills.push(parsed.value);
         }
-        let pace = pace(journal)?;
+        let profile = profile(journal, &target)?;
+        let pace = match (&profile, journal.header.run.profile.as_str()) {
+            (Some(profile), _) => Some(profile.pace),
+            (None, "quick") => Some(Pace::Quick),
+            (None, "full") => Some(Pace::Full),
+            _ => None,
+        };
         Ok(Plans {
             target,
             drills,
             pace,
+            profile,
         })
     }
 }
 
-fn target(journal: &Journal) -> Result<Target, String> {
+pub fn target(journal: &Journal) -> Result<Target, String> {
     let documents = &journal.header.documents;
     let document = documents
         .iter()
@@ -57,23 +66,31 @@ fn target(journal: &Journal) -> Result<Target, String> {
         .map_err(|e| format!("the target file can't be read: {e}"))
 }
 
-/// A soak's pace stands in its profile; a drill's profile is the pace.
-fn pace(journal: &Journal) -> Result<Option<Pace>, String> {
+/// A soak's profile; a drill's is its pace, and no document.
+fn profile(journal: &Journal, target: &Target) -> Result<Option<Profile>, String> {
     let header = &journal.header;
     let mut documents = header.documents.iter();
-    if header.run.kind == RunKind::Soak
-        && let Some(document) = documents.find(|d| d.role == DocumentRole::Profile)
-    {
-        let known: Vec<String> = header.episodes.iter().map(|e| e.drill.clone()).collect();
-        let parsed = parse_profile(&document.path, &document.text, &known);
-        let profile: Profile = parsed
-            .map_err(|e| format!("the profile can't be read: {e}"))?
-            .value;
-        return Ok(Some(profile.pace));
+    if header.run.kind != RunKind::Soak {
+        return Ok(None);
     }
-    Ok(match header.run.profile.as_str() {
-        "quick" => Some(Pace::Quick),
-        "full" => Some(Pace::Full),
-        _ => None,
-    })
+    let document = documents
+        .find(|d| d.role == DocumentRole::Profile)
+        .ok_or("the journal of a soak holds no profile")?;
+    // A soak's header carries every drill of its mix, drawn or not.
+    let drills = header
+        .documents
+        .iter()
+        .filter(|d| d.role == DocumentRole::Drill);
+    let stem = |path: &str| {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        name.strip_suffix(".toml").unwrap_or(name).to_owned()
+    };
+    let known: Vec<String> = drills
+        .map(|d| stem(&d.path))
+        .chain(header.episodes.iter().map(|e| e.drill.clone()))
+        .collect();
+    let parsed = parse_profile(&document.path, &document.text, &known, target);
+    parsed
+        .map(|p| Some(p.value))
+        .map_err(|e| format!("the profile can't be read: {e}"))
 }

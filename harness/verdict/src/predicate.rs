@@ -83,6 +83,7 @@ impl<'a> Test<'a> {
             Predicate::Below(bound) => n < *bound,
             Predicate::AtLeast(bound) => n >= *bound,
             Predicate::Above(bound) => n > *bound,
+            Predicate::Between(from, to) => (*from..=*to).contains(&n),
             Predicate::Matches(_) => self.regex.as_ref()?.is_match(&n.to_string()),
         })
     }
@@ -94,7 +95,18 @@ pub fn wants_more(predicate: &Predicate, count: f64) -> bool {
         Predicate::AtLeast(_) | Predicate::Above(_) => true,
         Predicate::Equals(wanted) => number_of(wanted).is_none_or(|w| count < w),
         Predicate::OneOf(all) => all.iter().filter_map(number_of).any(|w| count < w),
+        Predicate::Between(from, _) => count < *from,
         Predicate::AtMost(_) | Predicate::Below(_) | Predicate::Matches(_) => false,
+    }
+}
+
+/// Whether the predicate bounds, from above, how many there may be of something. Where there is none at
+/// all, such a bound says nothing: "at most one order" holds without any order.
+pub fn bounds_something(predicate: &Predicate) -> bool {
+    match predicate {
+        Predicate::AtMost(bound) => *bound >= 1.0,
+        Predicate::Below(bound) => *bound > 1.0,
+        _ => false,
     }
 }
 

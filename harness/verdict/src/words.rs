@@ -85,6 +85,7 @@ pub fn predicate(p: &Predicate) -> String {
         Predicate::Below(b) => format!("below {}", number(*b)),
         Predicate::AtLeast(b) => format!("at least {}", number(*b)),
         Predicate::Above(b) => format!("above {}", number(*b)),
+        Predicate::Between(a, b) => format!("from {} to {}", number(*a), number(*b)),
         Predicate::Matches(pattern) => format!("matching `{}`", quote(pattern)),
     }
 }
@@ -158,21 +159,40 @@ pub fn selector(s: &FactSelector) -> String {
             format!(" of signals sent in {}", phases.join(", "))
         }
     };
+    let with = |outcome: &Option<String>| {
+        let word = outcome.as_ref().map(|outcome| format!("{outcome} "));
+        word.unwrap_or_default()
+    };
     match s {
         FactSelector::Log { service, pattern } => {
             format!("log lines of {service} matching `{}`", quote(pattern))
         }
-        FactSelector::ChainFirstSend { signals_of, fields } => {
-            format!("first sends{}{}", bounds(fields), of(signals_of))
+        FactSelector::ChainFirstSend {
+            outcome,
+            signals_of,
+            origin,
+            fields,
+        } => {
+            let (outcome, bounds) = (with(outcome), bounds(fields));
+            let of = of(signals_of);
+            format!("{outcome}first sends{bounds}{of}{}", from(origin))
         }
-        FactSelector::ChainSubmission { signals_of, fields } => {
-            format!("chain submissions{}{}", bounds(fields), of(signals_of))
+        FactSelector::ChainSubmission {
+            outcome,
+            signals_of,
+            origin,
+            fields,
+        } => {
+            let (outcome, bounds) = (with(outcome), bounds(fields));
+            let of = of(signals_of);
+            format!("{outcome}chain submissions{bounds}{of}{}", from(origin))
         }
         FactSelector::Engine { service, event } => format!("events `{event}` of {service}"),
         FactSelector::Op {
             state,
             status,
             detail,
+            names,
             origin,
         } => {
             let mut words = format!(
@@ -185,15 +205,17 @@ pub fn selector(s: &FactSelector) -> String {
             if let Some(detail) = detail {
                 words.push_str(&format!(" `{}`", quote(detail)));
             }
-            if let Some(origin) = origin {
-                words.push_str(&format!(" from {origin}"));
+            if let Some(names) = names {
+                words.push_str(&format!(" that name `{}`", quote(names)));
             }
+            words.push_str(&from(origin));
             words
         }
         FactSelector::Row {
             table,
             columns,
             signals_of,
+            origin,
             fields,
         } => {
             let filter: Vec<String> = columns.iter().map(|(k, v)| format!("{k} = {v}")).collect();
@@ -202,9 +224,15 @@ pub fn selector(s: &FactSelector) -> String {
             } else {
                 format!(" with {}", quote(&filter.join(", ")))
             };
-            format!("{table} rows{filter}{}{}", bounds(fields), of(signals_of))
+            let of = of(signals_of);
+            format!("{table} rows{filter}{}{of}{}", bounds(fields), from(origin))
         }
     }
+}
+
+fn from(origin: &Option<String>) -> String {
+    let word = |origin: &String| format!(" from {origin}");
+    origin.as_ref().map(word).unwrap_or_default()
 }
 
 fn bounds(fields: &[FieldBound]) -> String {

@@ -250,6 +250,15 @@ impl History {
         }
     }
 
+    /// Whether a restore may have lost a transaction that isn't in the record. One that was mined for an intent
+    /// that is in the record must be known to it: the chain can be asked.
+    fn may_be_lost(&self, id: u32) -> bool {
+        let state = self.tx[id as usize];
+        let key = self.key.get(self.key_of_tx(id) as usize);
+        let in_block = state.is(tx::MINED) || state.is(tx::REVERTED);
+        !state.is(tx::KEPT) && (!in_block || key.is_none_or(|key| key.intents == 0))
+    }
+
     /// What the chain accepted stands in the record, and the other way round.
     fn sends(&self) -> (Tally, Tally) {
         let (mut forth, mut back) = (Tally::default(), Tally::default());
@@ -263,6 +272,8 @@ impl History {
                 forth.samples += 1;
                 if state.is(tx::FOREIGN) {
                     put(&mut forth, Problem::OfAnotherIntent);
+                } else if !state.is(tx::RECORDED) && self.may_be_lost(id as u32) {
+                    forth.allowed += 1;
                 } else if !state.is(tx::RECORDED) {
                     put(&mut forth, Problem::NotInRecord);
                 }
@@ -303,7 +314,10 @@ impl ByKey {
             }
         };
         if is(key::ACCEPTED | key::DUPLICATE) {
-            let problem = if state.intents == 0 {
+            let problem = if state.intents == 0 && !is(key::KEPT) {
+                self.lost.allowed += 1;
+                None
+            } else if state.intents == 0 {
                 Some(Problem::NoIntent)
             } else {
                 is(key::UNFINISHED).then_some(Problem::NeverEnded)
@@ -334,11 +348,11 @@ impl ByKey {
 type Entry = (&'static str, &'static str, &'static [&'static str], bool);
 
 /// Name, meaning, sources, and whether it needs something to compare.
-const EQUATIONS: [Entry; 13] = [
+pub(super) const EQUATIONS: [Entry; 13] = [
     (
         "lost",
         "every acknowledged signal is accounted for",
-        &["intent"],
+        &["intent", "restore"],
         true,
     ),
     (
@@ -374,7 +388,7 @@ const EQUATIONS: [Entry; 13] = [
     (
         "chain-in-record",
         "every transaction that the chain accepted stands in the record, under its intent",
-        &["chain", "send"],
+        &["chain", "send", "restore"],
         false,
     ),
     (

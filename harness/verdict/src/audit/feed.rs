@@ -10,6 +10,7 @@ use super::finding::Gaps;
 use super::history::{ChainEvent, History, OnChain};
 use super::names::parse_word;
 use super::record::{Record, row_text};
+use super::restored::Loss;
 use crate::facts::stream_gap;
 use crate::index::{FactAt, Index};
 use crate::operators::Span;
@@ -25,20 +26,37 @@ const TABLES: [&str; 6] = [
     "position",
 ];
 
-/// Feeds the whole run.
-pub fn feed(index: &Index<'_>, record: &Record<'_>, target: &Target) -> (History, Gaps) {
+/// Feeds the whole run. `losses`: what restores of the record may have lost, or why that can't be told.
+pub fn feed(
+    index: &Index<'_>,
+    record: &Record<'_>,
+    target: &Target,
+    losses: &Result<Vec<Loss>, String>,
+) -> (History, Gaps) {
     let mut history = History::new(&target.audit.states);
     let mut gaps = Gaps {
         missing: BTreeMap::new(),
         complete: index.complete,
         required: false,
     };
-    for op in &index.ops {
+    if let Err(why) = losses {
+        gaps.missing.insert("restore", why.clone());
+    }
+    let losses = losses.as_deref().unwrap_or_default();
+    let losing = |began: u64, ended: u64| losses.iter().any(|loss| loss.covers(began, ended));
+    // The tables were read from the last stack: what an earlier one was sent can't stand in them.
+    let since = index.parts.last().map_or(0, |(_, at)| *at);
+    for op in index.ops.iter().filter(|op| op.sent_at() >= since) {
         let Some(signal) = op.signal else { continue };
+        history.losing = losing(op.sent_at(), op.done.unwrap_or(u64::MAX));
         history.operation(&signal.key, &signal.tag, op.state, op.duplicate());
     }
     let mut broken = 0;
     for at in index.facts(FactSource::Chain) {
+        if at.fact.at_ns < since {
+            continue;
+        }
+        history.losing = losing(at.fact.at_ns, at.fact.at_ns);
         match chain_event(at) {
             Some(event) => history.chain(&event),
             None => broken += 1,
@@ -73,7 +91,8 @@ pub fn feed(index: &Index<'_>, record: &Record<'_>, target: &Target) -> (History
 
 /// Why the chain's silence would mean nothing.
 fn chain_gap(index: &Index<'_>, broken: u64) -> Option<String> {
-    let ops = &index.ops;
+    let since = index.parts.last().map_or(0, |(_, at)| *at);
+    let ops: Vec<_> = index.ops.iter().filter(|o| o.sent_at() >= since).collect();
     let from = ops.iter().map(|o| o.sent_at()).min().unwrap_or(0);
     let last = ops.iter().filter_map(|o| o.done).max();
     let to = last.unwrap_or(from.saturating_add(1));

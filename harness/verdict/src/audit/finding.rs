@@ -106,6 +106,8 @@ pub struct Tally {
     pub found: u64,
     /// Violations that something which wasn't seen could undo.
     pub absent: u64,
+    /// What a restore of the record may have lost: seen, and not held against the target.
+    pub allowed: u64,
     found_least: Option<(u16, Offence)>,
     absent_least: Option<(u16, Offence)>,
 }
@@ -142,6 +144,11 @@ impl Finding {
         self.tally.samples
     }
 
+    /// How many of them a restore of the record may have lost.
+    pub fn allowed(&self) -> u64 {
+        self.tally.allowed
+    }
+
     pub fn violations(&self) -> u64 {
         self.tally.found + self.tally.absent
     }
@@ -168,8 +175,11 @@ impl Finding {
         if self.tally.absent > 0 {
             return (Outcome::Fail, None);
         }
-        if self.tally.samples == 0 && self.needed && gaps.required {
-            let why = "0 of 0: nothing was there to compare".to_owned();
+        if self.tally.samples == self.tally.allowed && self.needed && gaps.required {
+            let why = match self.tally.allowed {
+                0 => "0 of 0: nothing was there to compare".to_owned(),
+                n => format!("nothing is left to compare: the restore lost all {n}"),
+            };
             return (Outcome::Inconclusive, Some(why));
         }
         (Outcome::Pass, None)
@@ -179,7 +189,7 @@ impl Finding {
 /// What the history could not be fed.
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
-    /// Source (`chain`, `states`, a table) to the reason why its silence means nothing.
+    /// Source (`chain`, `states`, `restore`, a table) to the reason why its silence means nothing.
     pub missing: BTreeMap<&'static str, String>,
     /// The journal was neither cut nor ended early.
     pub complete: bool,

@@ -33,6 +33,8 @@ pub mod key {
     pub const UNKNOWN: u8 = 16;
     /// An intent of its never came to an end.
     pub const UNFINISHED: u8 = 32;
+    /// Acknowledged at a time that no restore of the record can have undone.
+    pub const KEPT: u8 = 64;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +101,8 @@ pub mod tx {
     pub const FOREIGN: u16 = 128;
     pub const RECEIPT: u16 = 256;
     pub const BLOCK: u16 = 512;
+    /// Arrived at a time whose record no restore can have undone.
+    pub const KEPT: u16 = 1024;
 }
 
 /// Top bit of a word's state: a position has it as its id. The rest is the key that it names.
@@ -210,6 +214,8 @@ pub struct History {
     pub(super) nameless: u64,
     pub(super) first_sends: u64,
     pub(super) crowded: bool,
+    /// What is fed now happened between a dump and its restore: the record may be silent about it.
+    pub losing: bool,
 }
 
 impl History {
@@ -232,6 +238,7 @@ impl History {
             nameless: 0,
             first_sends: 0,
             crowded: false,
+            losing: false,
         }
     }
 
@@ -249,6 +256,9 @@ impl History {
             OpState::Failed => key::FAILED,
             OpState::Invoked | OpState::Unknown => key::UNKNOWN,
         };
+        if state == OpState::Ok && !self.losing {
+            self.key[id as usize].flags |= key::KEPT;
+        }
         self.weigh(id);
     }
 
@@ -262,6 +272,10 @@ impl History {
         }
         let Some(hash) = event.tx else { return };
         let id = self.tx_id(hash);
+        let submitted = matches!(event.what, OnChain::Submitted { .. });
+        if !self.losing && (submitted || !self.tx[id as usize].is(tx::SUBMITTED)) {
+            self.tx[id as usize].flags |= tx::KEPT;
+        }
         let known = self.tx[id as usize];
         if !known.is(tx::NONCE)
             && let Some(nonce) = event.nonce

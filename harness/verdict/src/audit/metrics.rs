@@ -9,6 +9,9 @@ use crate::model::{AuditCheck, Outcome};
 use crate::predicate::number_of;
 use crate::words::{number, quote};
 
+/// Its name among the equations.
+pub const ID: &str = "metrics";
+
 /// Compares the metric equations of the target file, as they were read after quiescence.
 pub fn check(index: &Index<'_>, target: &Target) -> AuditCheck {
     let facts = index.facts(FactSource::Metric);
@@ -47,7 +50,7 @@ pub fn check(index: &Index<'_>, target: &Target) -> AuditCheck {
         (None, None) => (Outcome::Pass, format!("holds for all {samples}")),
     };
     AuditCheck {
-        id: "metrics".to_owned(),
+        id: ID.to_owned(),
         what: "each metric equals what the database says".to_owned(),
         verdict,
         samples,

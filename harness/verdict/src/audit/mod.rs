@@ -11,6 +11,7 @@ mod history;
 mod metrics;
 mod names;
 mod record;
+mod restored;
 mod shapes;
 mod slice;
 
@@ -20,21 +21,37 @@ use firedrill_journal::OpState;
 use firedrill_plan::Target;
 
 use crate::index::{Index, OpRecord};
-use crate::model::{AuditCheck, AuditVerdict, Outcome};
-use crate::words::quote;
+use crate::model::{AuditCheck, AuditVerdict, LostByRestore, Outcome};
+use crate::words::{quote, to_ms};
 pub use finding::{Finding, Gaps, Offence, Problem};
 pub use history::{ChainEvent, History, OnChain};
-pub use record::Record;
-use record::row_text;
+pub use record::{Record, row_text};
+use restored::Loss;
+
+/// What the run's drills ask for, as far as the audit must know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// Signals are sent.
+    pub load: bool,
+    /// Restores of the record.
+    pub restores: u64,
+}
+
+/// Ids of all equations, in the order in which they are reported; `metrics` stands last.
+pub fn equation_ids() -> impl Iterator<Item = &'static str> {
+    let reconciled = equations::EQUATIONS.iter().map(|(id, ..)| *id);
+    reconciled.chain([metrics::ID])
+}
 
 /// Audits the whole run.
 pub fn audit(
     index: &Index<'_>,
     record: &Record<'_>,
     target: &Target,
-    load_planned: bool,
+    planned: Planned,
 ) -> AuditVerdict {
-    let (mut history, mut gaps) = feed::feed(index, record, target);
+    let losses = restored::losses(index, planned.restores);
+    let (mut history, mut gaps) = feed::feed(index, record, target, &losses);
     let ops = |f: fn(&OpRecord<'_>) -> bool| index.ops.iter().filter(|op| f(op)).count() as u64;
     let accepted = ops(|op| op.state == OpState::Ok && !op.duplicate());
     let sent = ops(|op| !op.shed());
@@ -48,9 +65,10 @@ pub fn audit(
         states: states(record),
         first_sends: history.first_sends(),
         mined: history.mined(),
+        lost_by_restore: None,
         checks: Vec::new(),
     };
-    if sent == 0 && !load_planned {
+    if sent == 0 && !planned.load {
         return verdict;
     }
     if accepted == 0 {
@@ -68,8 +86,17 @@ pub fn audit(
         verdict.verdict = verdict.verdict.max(Outcome::Inconclusive);
         verdict.reasons.push(format!("audit: {why}"));
     }
+    if let Some((_, since)) = index.parts.last() {
+        let before = |op: &&OpRecord<'_>| op.sent_at() < *since && !op.shed();
+        let n = index.ops.iter().filter(before).count();
+        verdict.verdict = verdict.verdict.max(Outcome::Inconclusive);
+        verdict.reasons.push(format!(
+            "audit: {n} signals were sent before the harness died, and their record went with its stack: they are not reconciled"
+        ));
+    }
     gaps.required = accepted > 0;
     let findings = history.finish();
+    verdict.lost_by_restore = lost(&losses.unwrap_or_default(), &findings);
     verdict.checks = findings
         .iter()
         .map(|finding| check(finding, &gaps, index, record, &history))
@@ -85,6 +112,24 @@ pub fn audit(
         verdict.verdict = verdict.verdict.max(check.verdict);
     }
     verdict
+}
+
+/// What the restores of the record lost, by the equations that allow for it.
+fn lost(losses: &[Loss], findings: &[Finding]) -> Option<LostByRestore> {
+    let (first, last) = (losses.first()?, losses.last()?);
+    let of = |id: &str| {
+        findings
+            .iter()
+            .find(|f| f.id == id)
+            .map_or(0, Finding::allowed)
+    };
+    Some(LostByRestore {
+        restores: losses.len() as u64,
+        dumped_at_ms: to_ms(first.from),
+        restored_at_ms: to_ms(last.to),
+        signals: of("lost"),
+        transactions: of("chain-in-record"),
+    })
 }
 
 /// Rows of intents by the state that stands in them.
@@ -113,6 +158,10 @@ fn check(
     let observed = match (violations, why) {
         (0, Some(why)) => why,
         (0, None) if n == 0 => "not applicable: there was none".to_owned(),
+        (0, None) if finding.allowed() > 0 => {
+            let (lost, held) = (finding.allowed(), n - finding.allowed());
+            format!("holds for {held} of {n}; lost by the restore: {lost}")
+        }
         (0, None) => format!("holds for all {n}"),
         (_, why) => {
             let first = slice.first().map_or("", String::as_str);

@@ -133,7 +133,12 @@ impl<'a> Slice<'a> {
                 continue;
             };
             let (service, origin) = (&signal.service, &signal.origin);
-            let sent = format!("sent to {service} by {origin} in {}", signal.phase);
+            let how = signal
+                .malformed
+                .as_ref()
+                .map(|m| format!(" ({})", quote(m)));
+            let how = how.unwrap_or_default();
+            let sent = format!("sent to {service} by {origin} in {}{how}", signal.phase);
             lines.push((op.sent_at(), op.seq, sent));
             if let Some(done) = op.done {
                 let status = op.status.map(|s| format!(" {s}")).unwrap_or_default();

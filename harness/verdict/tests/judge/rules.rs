@@ -1,6 +1,6 @@
 //! Every rule with a journal that passes, one that fails, and one in which the data is missing.
 
-use crate::support::{MODE, Run, check, tag};
+use crate::support::{DRILL, MODE, Run, check, tag};
 use firedrill_journal::{EdgeKind, Event, FactSource, OpState, SampleResult, StreamState, read};
 use firedrill_verdict::{Outcome, Verdict, judge, schema, verdict_json};
 use serde_json::{Value, json};
@@ -244,6 +244,23 @@ fn deaths_count_unless_the_drill_caused_them() {
 }
 
 #[test]
+fn a_fault_that_another_hand_interrupted_is_lost_from_its_first_moment_on() {
+    // Requested at 1111 ms, proven at 1124, to be healed at 3127.
+    let lifted = |at: u64, service: &str, what: &str| {
+        let mut run = Run::healthy();
+        run.fact(at, FactSource::Engine, what, json!({"service": service}));
+        run.judge().drills[0].faults[0].verdict
+    };
+    for at in [1112, 1125, 1150, 2000, 3070] {
+        assert_eq!(lifted(at, "redis", "unpause"), Inconclusive, "{at}");
+    }
+    assert_eq!(lifted(1100, "redis", "unpause"), Pass, "before it began");
+    assert_eq!(lifted(3130, "redis", "unpause"), Pass, "its own healing");
+    assert_eq!(lifted(2000, "rpc", "unpause"), Pass, "another service");
+    assert_eq!(lifted(1118, "redis", "pause"), Pass, "the fault itself");
+}
+
+#[test]
 fn faults_must_be_proven_and_healed() {
     let fault = |kind| {
         Run::healthy().edit(
@@ -316,7 +333,57 @@ fn needs_must_hold() {
         idle.judge()
             .reasons
             .iter()
-            .any(|r| r.contains("0 were seen"))
+            .any(|r| r.contains("first sends before the first fault; observed 0"))
+    );
+}
+
+#[test]
+fn first_sends_are_told_apart_by_what_the_chain_made_of_them() {
+    let refused = DRILL.replacen(
+        "none   = { chain = \"first_send\" }\nwhen   = { in = \"outage\", grace = \"500ms\" }",
+        "none   = { chain = \"first_send\", outcome = \"refused\" }",
+        1,
+    );
+    assert_ne!(refused, DRILL);
+    expect(Run::of(&refused), "nothing-sent", Pass);
+    let outcome = |word: Option<&'static str>| {
+        Run::of(&refused).edit(move |event| {
+            if let Event::Fact(fact) = event
+                && fact.what == "submission"
+                && fact.keys["nonce"] == 3
+            {
+                fact.keys.remove("outcome");
+                fact.keys
+                    .extend(word.map(|word| ("outcome".to_owned(), json!(word))));
+            }
+            true
+        })
+    };
+    expect(outcome(Some("refused")), "nothing-sent", Fail);
+    expect(outcome(None), "nothing-sent", Inconclusive);
+}
+
+#[test]
+fn a_kill_counts_only_with_a_death_by_sigkill() {
+    let pause = "fault = { kind = \"pause\", target = \"redis\" }";
+    let kill = DRILL.replacen(pause, "fault = { kind = \"kill\", target = \"worker\" }", 1);
+    assert_ne!(kill, DRILL);
+    let died = |service: &str, at: u64, code: i64| {
+        let mut run = Run::of(&kill);
+        let keys = json!({"service": service, "exit_code": code});
+        run.fact(at, FactSource::Engine, "die", keys);
+        run.judge().drills[0].faults[0].verdict
+    };
+    assert_eq!(died("worker", 1118, 137), Pass);
+    assert_eq!(died("worker", 1118, 1), Inconclusive);
+    assert_eq!(died("tpsl", 1118, 137), Inconclusive);
+    assert_eq!(died("worker", 900, 137), Inconclusive);
+    let unseen = Run::of(&kill).judge();
+    assert!(
+        unseen
+            .reasons
+            .iter()
+            .any(|r| r.contains("no death with exit code 137"))
     );
 }
 

@@ -122,7 +122,7 @@ fn document(role: DocumentRole, path: &str, text: &str) -> Document {
     }
 }
 
-fn header(drill: &str) -> Header {
+fn header(target: &str, drill: &str) -> Header {
     Header {
         schema: SCHEMA,
         run: RunInfo {
@@ -139,7 +139,7 @@ fn header(drill: &str) -> Header {
             document(
                 DocumentRole::Target,
                 "fixtures/targets/reference.toml",
-                TARGET,
+                target,
             ),
             document(DocumentRole::Drill, "drills/outage.toml", drill),
         ],
@@ -166,11 +166,16 @@ impl Run {
         Run::of(DRILL)
     }
 
-    pub fn of(drill: &str) -> Run {
-        let mut run = Run {
-            header: header(drill),
+    /// A run in which nothing was recorded yet.
+    pub fn empty(target: &str, drill: &str) -> Run {
+        Run {
+            header: header(target, drill),
             events: Vec::new(),
-        };
+        }
+    }
+
+    pub fn of(drill: &str) -> Run {
+        let mut run = Run::empty(TARGET, drill);
         for id in ["log:webhook", "log:worker", "log:tpsl", "chain", "engine"] {
             run.stream(0, id, StreamState::Attached, None);
         }
@@ -302,9 +307,11 @@ impl Run {
                 phase: phase.into(),
                 origin: "load".into(),
                 service: "webhook".into(),
+                malformed: None,
             }),
             status: None,
             detail: None,
+            names: None,
         }
     }
 

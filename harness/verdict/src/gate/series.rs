@@ -1,0 +1,431 @@
+//! Recorded series, and what a criterion makes of them. Judged as a live gate would have: in order of time,
+//! without knowing what comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use firedrill_journal::{EdgeKind, Event, Journal, SampleResult};
+use firedrill_plan::{Criterion, Policy, Predicate, Scope};
+use serde_json::Value;
+
+use crate::model::Outcome;
+use crate::predicate::{Observed, Test, number_of, worse};
+use crate::words::{count, duration, ms, number, value};
+
+/// Least share of the due values that must be there.
+const COVERAGE_MIN: f64 = 0.9;
+/// Largest gap, in steps between two due values.
+const GAP_STEPS_MAX: u64 = 3;
+
+/// One due value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Nanoseconds since the run's start.
+    pub at: u64,
+    /// `None`: nothing was observed.
+    pub value: Option<Value>,
+}
+
+/// Series by the id of their probe and the field of its samples.
+pub trait SeriesSource {
+    /// In order of time; `None` where it was never recorded.
+    fn series(&self, id: &str, field: &str) -> Option<&[Point]>;
+    /// Fault windows, from requested to healed.
+    fn faults(&self) -> &[(u64, u64)];
+}
+
+/// What a journal recorded of the series that a policy asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    pub series: BTreeMap<(String, String), Vec<Point>>,
+    pub faults: Vec<(u64, u64)>,
+}
+
+impl SeriesSource for Recorded {
+    fn series(&self, id: &str, field: &str) -> Option<&[Point]> {
+        let key = (id.to_owned(), field.to_owned());
+        self.series.get(&key).map(Vec::as_slice)
+    }
+
+    fn faults(&self) -> &[(u64, u64)] {
+        &self.faults
+    }
+}
+
+impl Recorded {
+    /// Takes the series that a policy asks for out of a journal.
+    pub fn of(journal: &Journal, policy: &Policy) -> Recorded {
+        let mut recorded = Recorded::default();
+        let wanted = probes(journal, policy);
+        let mut open: BTreeMap<(u32, String), u64> = BTreeMap::new();
+        let mut end = 0;
+        for envelope in &journal.events {
+            end = end.max(envelope.mono_ns);
+            match &envelope.event {
+                Event::Sample(sample) => {
+                    for key in wanted.get(&sample.probe).into_iter().flatten() {
+                        let value = match &sample.result {
+                            SampleResult::Value(fields) => fields.get(&key.1).cloned(),
+                            SampleResult::Missing(_) => None,
+                        };
+                        let value = value.filter(|v| !v.is_null());
+                        let at = sample.due_ns;
+                        let series = recorded.series.entry(key.clone()).or_default();
+                        series.push(Point { at, value });
+                    }
+                }
+                Event::Edge(edge) if edge.fault.is_some() => {
+                    let key = (edge.episode, edge.phase.clone());
+                    match edge.kind {
+                        EdgeKind::Requested => {
+                            open.entry(key).or_insert(edge.at_ns);
+                        }
+                        EdgeKind::Healed => {
+                            if let Some(from) = open.remove(&key) {
+                                recorded.faults.push((from, edge.at_ns));
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        // A fault that was never healed lasts to the end.
+        recorded
+            .faults
+            .extend(open.into_values().map(|from| (from, end)));
+        recorded.faults.sort_unstable();
+        for points in recorded.series.values_mut() {
+            points.sort_by_key(|p| p.at);
+        }
+        recorded
+    }
+}
+
+#[derive(Default)]
+struct Walk<'v> {
+    judged: u64,
+    worst: Option<f64>,
+    last: Option<&'v Value>,
+    hit: Option<(u64, &'v Value)>,
+}
+
+/// What a criterion found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    pub verdict: Outcome,
+    pub observed: String,
+    /// When it was broken, nanoseconds since the run's start.
+    pub at: Option<u64>,
+    pub value: Option<f64>,
+}
+
+impl Finding {
+    fn open(observed: impl Into<String>) -> Finding {
+        Finding {
+            verdict: Outcome::Inconclusive,
+            observed: observed.into(),
+            at: None,
+            value: None,
+        }
+    }
+}
+
+/// A criterion with everything that its judgement needs.
+pub(super) struct Look<'a> {
+    pub criterion: &'a Criterion,
+    pub points: &'a [Point],
+    pub volume: Option<&'a [Point]>,
+    pub faults: &'a [(u64, u64)],
+    /// Part of the run that is judged; all of it by default.
+    pub window: Option<(u64, u64)>,
+    /// Median of the baseline, where bounds are multiples of it.
+    pub baseline: Option<f64>,
+}
+
+/// Median of the numbers of a series.
+pub(super) fn median(points: &[Point]) -> Option<f64> {
+    let mut all: Vec<f64> = points
+        .iter()
+        .filter_map(|p| number_of(p.value.as_ref()?))
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied()
+}
+
+impl Look<'_> {
+    /// Whether the predicate holds for a value; `None`: it says nothing.
+    fn holds(&self, test: &Test<'_>, seen: &Value) -> Option<bool> {
+        match self.baseline {
+            None => test.apply(&Observed::Value(seen)),
+            // 0 against a baseline of 0 is no change; anything else against it has no end.
+            Some(base) => {
+                let n = number_of(seen)?;
+                let multiple = match (n, base) {
+                    (0.0, 0.0) => 1.0,
+                    _ => n / base,
+                };
+                test.number(multiple)
+            }
+        }
+    }
+
+    /// Whether enough events stand behind the value at that time.
+    fn backed(&self, at: u64) -> bool {
+        let Some(volume) = &self.criterion.volume else {
+            return true;
+        };
+        let Some(points) = self.volume else {
+            return false;
+        };
+        let before = points.partition_point(|p| p.at <= at);
+        let last = before.checked_sub(1).and_then(|i| points.get(i));
+        last.and_then(|p| number_of(p.value.as_ref()?))
+            .is_some_and(|n| n >= volume.min)
+    }
+
+    /// The due values of the window and the scope; what has too little behind it is missing.
+    fn due(&self) -> Vec<(u64, Option<&Value>)> {
+        let scope = self.criterion.scope;
+        let faulty = |at: u64| self.faults.iter().any(|(a, b)| (*a..=*b).contains(&at));
+        self.points
+            .iter()
+            .filter(|p| self.window.is_none_or(|(a, b)| (a..=b).contains(&p.at)))
+            .filter(|p| match scope {
+                Scope::All => true,
+                Scope::Quiet => !faulty(p.at),
+                Scope::Fault => faulty(p.at),
+            })
+            .map(|p| (p.at, p.value.as_ref().filter(|_| self.backed(p.at))))
+            .collect()
+    }
+
+    /// Why what was seen isn't enough, if it isn't.
+    fn lacks(&self, due: &[(u64, Option<&Value>)], judged: u64) -> Option<String> {
+        let total = self
+            .points
+            .iter()
+            .filter(|p| self.window.is_none_or(|(a, b)| (a..=b).contains(&p.at)))
+            .count();
+        if due.is_empty() {
+            return Some("no run recorded this series in its window".to_owned());
+        }
+        let left = due.len() as f64 / total.max(1) as f64;
+        if left < self.criterion.quiet_min {
+            return Some(format!(
+                "the scope leaves {:.0} % of the time",
+                (left * 100.0).floor()
+            ));
+        }
+        let min = self.criterion.min_samples.max(1);
+        if judged < min {
+            return Some(format!("{} of at least {min}", count(judged, "sample")));
+        }
+        let share = judged as f64 / due.len() as f64;
+        if share < COVERAGE_MIN {
+            let held = count(due.len() as u64, "due value");
+            return Some(format!("{judged} of {held} say something"));
+        }
+        self.gap(due)
+    }
+
+    fn gap(&self, due: &[(u64, Option<&Value>)]) -> Option<String> {
+        let spread = spread(due.iter().map(|(at, v)| (*at, v.is_some())), self.window)?;
+        let fault = match self.criterion.scope {
+            Scope::All => 0,
+            // What the scope leaves out is no gap.
+            _ => self.faults.iter().map(|(a, b)| b - a).max().unwrap_or(0),
+        };
+        (spread.largest > spread.step * GAP_STEPS_MAX + fault)
+            .then(|| format!("a gap of {} without a value", ms(spread.largest)))
+    }
+
+    /// Goes through the due values until what is looked for has lasted long enough.
+    fn walk<'v>(&self, test: &Test<'_>, due: &[(u64, Option<&'v Value>)], hit: bool) -> Walk<'v> {
+        let patience = nanos(self.criterion.lasts + self.criterion.grace);
+        let mut walk = Walk::default();
+        let mut since: Option<u64> = None;
+        for (at, seen) in due {
+            let held = seen.and_then(|v| Some((v, self.holds(test, v)?)));
+            let Some((seen, holds)) = held else {
+                // A gap breaks what must last without a break.
+                since = None;
+                continue;
+            };
+            walk.judged += 1;
+            walk.last = Some(seen);
+            if let (Some(n), Some(is)) = (number_of(seen), &self.criterion.is) {
+                walk.worst = Some(walk.worst.map_or(n, |w| worse(is, w, n)));
+            }
+            if holds != hit {
+                since = None;
+                continue;
+            }
+            let from = *since.get_or_insert(*at);
+            if at - from >= patience {
+                walk.hit = Some((*at, seen));
+                return walk;
+            }
+        }
+        walk
+    }
+
+    /// Judges a rule (its bound may not be broken for `for` + `grace`) or a trigger (it fires where its bound
+    /// has held that long, which is FAIL).
+    fn judge(&self, fires: bool) -> Finding {
+        let Some(is) = &self.criterion.is else {
+            return Finding::open("no bound");
+        };
+        let test = match Test::new(is) {
+            Ok(test) => test,
+            Err(why) => return Finding::open(why),
+        };
+        let due = self.due();
+        let walk = self.walk(&test, &due, fires);
+        if let Some((at, seen)) = walk.hit {
+            return Finding {
+                verdict: Outcome::Fail,
+                observed: format!("{} at {}{}", self.words(seen), ms(at), self.lasted()),
+                at: Some(at),
+                value: number_of(seen),
+            };
+        }
+        if let Some(why) = self.lacks(&due, walk.judged) {
+            return Finding::open(why);
+        }
+        let shown = match (fires, walk.worst, walk.last) {
+            (true, ..) => "never".to_owned(),
+            (false, Some(n), _) => self.words(&Value::from(n)),
+            (false, None, Some(seen)) => self.words(seen),
+            (false, None, None) => String::new(),
+        };
+        Finding {
+            verdict: Outcome::Pass,
+            observed: format!("{shown} in {}", count(walk.judged, "sample")),
+            at: None,
+            value: walk.worst,
+        }
+    }
+
+    pub fn rule(&self) -> Finding {
+        self.judge(false)
+    }
+
+    pub fn trigger(&self) -> Finding {
+        self.judge(true)
+    }
+
+    fn lasted(&self) -> String {
+        let patience = self.criterion.lasts + self.criterion.grace;
+        match patience.is_zero() {
+            true => String::new(),
+            false => format!(", for {} without a break", duration(patience)),
+        }
+    }
+
+    fn words(&self, seen: &Value) -> String {
+        let shown = number_of(seen).map_or_else(|| value(seen), exact);
+        match self.baseline {
+            Some(base) => format!("{shown} against {} before", exact(base)),
+            None => shown,
+        }
+    }
+}
+
+/// A value with as many digits as a bound may have.
+fn exact(n: f64) -> String {
+    let short = number(n);
+    match short.parse::<f64>() {
+        Ok(back) if (back - n).abs() > n.abs() * 1e-6 => format!("{n}"),
+        _ => short,
+    }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The usual distance between due values, and the largest without a value.
+struct Spread {
+    step: u64,
+    largest: u64,
+}
+
+fn spread(due: impl Iterator<Item = (u64, bool)>, window: Option<(u64, u64)>) -> Option<Spread> {
+    let due: Vec<(u64, bool)> = due.collect();
+    let mut steps: Vec<u64> = due.windows(2).map(|w| w[1].0 - w[0].0).collect();
+    steps.sort_unstable();
+    let step = *steps.get(steps.len() / 2)?;
+    let held: Vec<u64> = due.iter().filter(|d| d.1).map(|d| d.0).collect();
+    let (from, to) = window.unwrap_or((due.first()?.0, due.last()?.0));
+    let edges = [
+        held.first()?.saturating_sub(from),
+        to.saturating_sub(*held.last()?),
+    ];
+    let inner = held.windows(2).map(|w| w[1] - w[0]);
+    let largest = inner.chain(edges).max()?;
+    Some(Spread { step, largest })
+}
+
+/// Largest distance between two values of a series, in steps.
+pub(super) fn largest_gap_steps(points: &[Point], window: Option<(u64, u64)>) -> Option<f64> {
+    let inside = |p: &&Point| window.is_none_or(|(a, b)| (a..=b).contains(&p.at));
+    let due = points.iter().filter(inside);
+    let spread = spread(due.map(|p| (p.at, p.value.is_some())), window)?;
+    Some(spread.largest as f64 / spread.step.max(1) as f64)
+}
+
+/// The opposite of a trigger's bound, in words: what must not be.
+pub(super) fn must_not(is: &Option<Predicate>) -> String {
+    is.as_ref().map_or_else(String::new, |is| {
+        format!("not {}", crate::words::predicate(is))
+    })
+}
+
+/// Per probe of the journal the series that it is. An expression is asked for with the target's names filled
+/// in, and its probe is named after that text.
+fn probes(journal: &Journal, policy: &Policy) -> BTreeMap<String, Vec<(String, String)>> {
+    let names = crate::plans::target(journal).map(|t| t.metric);
+    let names = names.unwrap_or_default();
+    let mut probes: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (id, field) in series_of(policy) {
+        let rendered = id.strip_prefix("promql:").map(|e| policy.render(e, &names));
+        let probe = match rendered {
+            Some(Ok(query)) => firedrill_plan::promql_probe(&query),
+            Some(Err(_)) => continue,
+            None => id.clone(),
+        };
+        probes.entry(probe).or_default().push((id, field));
+    }
+    probes
+}
+
+/// Every series that a policy may ask for: its name here, and the field of the samples.
+fn series_of(policy: &Policy) -> BTreeSet<(String, String)> {
+    let mut all = BTreeSet::new();
+    let criteria = policy.rules.iter().map(|r| &r.criterion);
+    let criteria = criteria.chain(policy.triggers.iter().map(|t| &t.criterion));
+    for measure in criteria
+        .map(|c| &c.measure)
+        .chain(policy.configs.iter().map(|c| &c.measure))
+    {
+        all.extend(measure.series());
+    }
+    for expr in policy.expressions() {
+        all.insert((format!("promql:{expr}"), "value".to_owned()));
+    }
+    for trigger in &policy.triggers {
+        all.insert((format!("trigger:{}", trigger.id), "reason".to_owned()));
+    }
+    let steps = policy
+        .stages
+        .iter()
+        .flat_map(|s| s.enter.iter().chain(&s.exit));
+    let steps = steps.chain(policy.rollbacks.iter().flat_map(|r| &r.steps));
+    let ids = steps
+        .map(|s| &s.id)
+        .chain(policy.drills.iter().map(|d| &d.id));
+    all.extend(ids.map(|id| (format!("step:{id}"), "verified".to_owned())));
+    all
+}

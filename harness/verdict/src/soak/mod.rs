@@ -1,0 +1,83 @@
+//! The soak as a whole: its quiet time, the series watched in it, and what became of its intents.
+//!
+//! What this module must not know: what a drill asks for. Drills are judged by themselves.
+
+mod model;
+mod quiet;
+mod watch;
+
+pub use model::{DriftVerdict, IntentShares, Interval, SoakVerdict, WatchVerdict};
+
+use firedrill_plan::Profile;
+
+use crate::audit::Record;
+use crate::index::Index;
+use crate::model::Outcome;
+use crate::plans::Plans;
+use crate::words::{quote, to_ms};
+use quiet::Quiet;
+
+/// Judges what the profile asks of the whole soak.
+pub fn judge_soak(
+    index: &Index<'_>,
+    record: &Record<'_>,
+    plans: &Plans,
+    profile: &Profile,
+) -> SoakVerdict {
+    let quiet = Quiet::of(index, plans, profile);
+    let watches: Vec<WatchVerdict> = profile
+        .watches
+        .iter()
+        .map(|w| watch::judge_watch(index, w, &quiet))
+        .collect();
+    let mut reasons: Vec<(Outcome, String)> = watches
+        .iter()
+        .filter(|w| w.verdict != Outcome::Pass)
+        .map(|w| (w.verdict, format!("watch {}: {}", w.id, w.observed)))
+        .collect();
+    reasons.sort_by_key(|(outcome, _)| std::cmp::Reverse(*outcome));
+    let faults = || {
+        let phases = index.episodes.iter().flat_map(|e| e.phases.values());
+        phases.flat_map(|p| p.faults.values())
+    };
+    let whole = quiet.whole.len();
+    SoakVerdict {
+        verdict: Outcome::worst(watches.iter().map(|w| w.verdict).chain([Outcome::Pass])),
+        reasons: reasons.into_iter().map(|(_, why)| why).collect(),
+        duration_ms: to_ms(whole),
+        quiet_ms: to_ms(quiet.total()),
+        quiet_share: (whole > 0).then(|| quiet.total() as f64 / whole as f64),
+        settle_ms: profile.settle.as_secs_f64() * 1e3,
+        faults: faults().count() as u64,
+        faults_proven: faults().filter(|f| f.proven.is_some()).count() as u64,
+        intents: intents(record, &plans.target.audit.states.executed),
+        watches,
+        disturbed: quiet
+            .disturbed
+            .iter()
+            .map(|s| [to_ms(s.from), to_ms(s.to)])
+            .collect(),
+    }
+}
+
+/// Intents by their final state; those that weren't executed with the reason that the record gives.
+fn intents(record: &Record<'_>, executed: &[String]) -> IntentShares {
+    let mut shares = IntentShares::default();
+    for row in record.rows("intent") {
+        let column = |name| crate::audit::row_text(row, name).unwrap_or("");
+        let (status, reason) = (column("status"), column("reason"));
+        shares.total += 1;
+        if executed.iter().any(|e| e == status) {
+            shares.executed += 1;
+            continue;
+        }
+        let class = match reason {
+            "" => quote(status),
+            reason => format!("{}: {}", quote(status), quote(reason)),
+        };
+        *shares.rest.entry(class).or_default() += 1;
+    }
+    let total = shares.total;
+    shares.executed_share = (total > 0).then(|| shares.executed as f64 / total as f64);
+    shares
+}

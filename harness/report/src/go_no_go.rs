@@ -21,6 +21,12 @@ pub fn go_no_go(gate: &GateDecision, verdicts: &[Verdict]) -> String {
         "No reason was recorded; see the items.",
         &gate.reasons,
     );
+    if !gate.stages.is_empty() {
+        list(&mut out, "Stages", "", &stages(gate));
+    }
+    if !gate.triggers.is_empty() {
+        list(&mut out, "Triggers that fired", "", &triggers(gate));
+    }
     items(&mut out, &gate.items);
     evidence(&mut out, gate, verdicts);
     let not_exercised: Vec<String> = verdicts
@@ -35,8 +41,8 @@ pub fn go_no_go(gate: &GateDecision, verdicts: &[Verdict]) -> String {
         "Nothing was reported as left out.",
         &not_exercised,
     );
-    out.push_str("## Waivers\n\nNone.\n\n");
-    sign_off(&mut out, &gate.roles);
+    list(&mut out, "Waivers", "None.", &gate.waivers);
+    sign_off(&mut out, gate);
     out
 }
 
@@ -85,6 +91,24 @@ fn list(out: &mut String, title: &str, none: &str, lines: &[String]) {
         let _infallible = writeln!(out, "- {}", text(line));
     }
     out.push('\n');
+}
+
+fn stages(gate: &GateDecision) -> Vec<String> {
+    let line =
+        |s: &firedrill_verdict::StageDecision| format!("{} {}: {}", s.verdict.word(), s.id, s.what);
+    gate.stages.iter().map(line).collect()
+}
+
+fn triggers(gate: &GateDecision) -> Vec<String> {
+    let line = |t: &firedrill_verdict::TriggerFired| {
+        let at = t.fired_at.as_deref().unwrap_or("at the end");
+        let then = match &t.rollback {
+            Some(rollback) => format!("starts {rollback}"),
+            None => "asks a person".to_owned(),
+        };
+        format!("{} ({}), {at}: {}; {then}", t.id, t.class, t.observed)
+    };
+    gate.triggers.iter().map(line).collect()
 }
 
 fn items(out: &mut String, items: &[GateItem]) {
@@ -139,13 +163,27 @@ fn evidence(out: &mut String, gate: &GateDecision, verdicts: &[Verdict]) {
     out.push('\n');
 }
 
-fn sign_off(out: &mut String, roles: &[String]) {
+fn sign_off(out: &mut String, gate: &GateDecision) {
     out.push_str("## Sign-off\n\n| Role | Name | Date | Signature |\n|:--|:--|:--|:--|\n");
-    if roles.is_empty() {
+    if gate.roles.is_empty() {
         out.push_str("| Release manager | | | |\n");
     }
-    for role in roles {
+    for role in &gate.roles {
         let _infallible = writeln!(out, "| {} | | | |", cell(role));
+    }
+    if !gate.signed.is_empty() {
+        out.push_str("\n| Confirmed | By | As | On | Note |\n|:--|:--|:--|:--|:--|\n");
+    }
+    for signed in &gate.signed {
+        let _infallible = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} |",
+            code_cell(&signed.item),
+            cell(&signed.name),
+            cell(&signed.role),
+            cell(&signed.date),
+            cell(signed.note.as_deref().unwrap_or("—")),
+        );
     }
     let _infallible = write!(out, "\n**{NOT_SIGNED}**\n");
 }

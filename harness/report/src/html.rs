@@ -9,6 +9,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
 use crate::clean::tame;
+use crate::soak;
 use crate::timeline;
 use crate::words;
 use crate::{Extras, RenderError};
@@ -76,6 +77,7 @@ pub fn html(
         headline_outcome => Serde(headline_outcome),
         headline,
         worst_margin => words::margin(words::worst_margin(&verdict)),
+        soak => Serde(verdict.soak.as_ref().map(soak::page)),
         sections => Serde(&rows[..rows.len().min(SECTIONS_MAX)]),
         sections_cut => rows.len().saturating_sub(SECTIONS_MAX),
         rows => Serde(&rows),
@@ -154,7 +156,7 @@ fn latencies(latency: &Percentiles) -> [Latency<'static>; 4] {
 }
 
 /// The templates with the filters that write numbers. A misspelt field is an error, never empty text.
-fn environment() -> Result<Environment<'static>, RenderError> {
+pub(crate) fn environment() -> Result<Environment<'static>, RenderError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder()
@@ -171,6 +173,11 @@ fn environment() -> Result<Environment<'static>, RenderError> {
     environment.add_filter("word", |outcome: Serde<Outcome>| outcome.0.word());
     environment.add_template("report.css", include_str!("../templates/report.css"))?;
     environment.add_template("timeline.html", include_str!("../templates/timeline.html"))?;
+    environment.add_template("soak.html", include_str!("../templates/soak.html"))?;
+    environment.add_template(
+        "sensitivity.html",
+        include_str!("../templates/sensitivity.html"),
+    )?;
     environment.add_template("report.html", include_str!("../templates/report.html"))?;
     Ok(environment)
 }

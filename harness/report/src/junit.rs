@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use firedrill_verdict::{AuditCheck, CheckVerdict, DrillVerdict, FaultVerdict, Outcome, Verdict};
+use firedrill_verdict::{
+    AuditCheck, CheckVerdict, DrillVerdict, FaultVerdict, Outcome, SoakVerdict, Verdict,
+};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::words::{coverage, drill_label, margin, ms, phase_at};
@@ -35,10 +37,14 @@ fn add_run(report: &mut Report, verdict: &Verdict) {
         report.add_test_suite(drill_suite(verdict, drill));
     }
     report.add_test_suite(audit_suite(verdict));
+    if let Some(soak) = verdict.soak.as_ref().filter(|s| !s.watches.is_empty()) {
+        report.add_test_suite(soak_suite(verdict, soak));
+    }
     let parts = verdict
         .drills
         .iter()
         .map(|drill| drill.verdict)
+        .chain(verdict.soak.as_ref().map(|soak| soak.verdict))
         .chain([verdict.audit.verdict]);
     // A run can be worse than its parts (a cut journal, no drill at all): no green file of a red run.
     if verdict.drills.is_empty() || verdict.verdict > Outcome::worst(parts) {
@@ -105,6 +111,25 @@ fn audit_suite(verdict: &Verdict) -> TestSuite {
     let told = audit.checks.iter().map(|check| check.verdict).max();
     if told.is_none_or(|worst| audit.verdict > worst) {
         suite.add_test_case(verdict_case("audit", audit.verdict, &audit.reasons));
+    }
+    suite
+}
+
+fn soak_suite(verdict: &Verdict, soak: &SoakVerdict) -> TestSuite {
+    let mut suite = new_suite(verdict, "soak");
+    for watch in &soak.watches {
+        let message = format!("{}: {}", watch.what, watch.observed);
+        let details = [
+            format!("expected: {}", watch.expected),
+            format!("seen: {}", watch.observed),
+            format!(
+                "samples {}, coverage {}, largest gap {}",
+                watch.samples,
+                coverage(watch.coverage, watch.samples),
+                ms(watch.largest_gap_ms)
+            ),
+        ];
+        suite.add_test_case(case("soak", &watch.id, watch.verdict, &message, &details));
     }
     suite
 }

@@ -13,6 +13,8 @@ mod go_no_go;
 mod html;
 mod junit;
 mod markdown;
+mod sensitivity;
+mod soak;
 mod text;
 mod timeline;
 mod words;
@@ -25,6 +27,8 @@ pub use go_no_go::go_no_go;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use sensitivity::{SensitivityCell, sensitivity_html, sensitivity_markdown};
+pub use soak::text_soak;
 pub use text::{summary_line, summary_table, text_failure};
 
 /// What a report shows beside the verdict.

@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
-use firedrill_verdict::{AuditVerdict, CheckVerdict, DrillVerdict, GateDecision, Outcome, Verdict};
+use firedrill_verdict::{
+    AuditVerdict, CheckVerdict, DrillVerdict, GateDecision, Outcome, SoakVerdict, Verdict,
+};
 
 use crate::clean;
+use crate::soak;
 use crate::text::summary_line;
 use crate::words::{
-    checks_failures_first, count, coverage, drill_label, drills_failures_first, headline, margin,
-    ms, share, symbol, warnings,
+    checks_failures_first, count, coverage, drill_label, drills_failures_first, headline,
+    lost_words, margin, ms, share, symbol, warnings,
 };
 
 /// Longest comment, in bytes; GitHub takes 65,536 characters.
@@ -44,6 +47,9 @@ pub fn markdown(verdict: &Verdict, gate: Option<&GateDecision>) -> String {
     drills(&mut out, verdict);
     for drill in drills_failures_first(verdict).into_iter().take(ROWS_MAX) {
         failed_checks(&mut out, verdict, drill);
+    }
+    if let Some(soak) = &verdict.soak {
+        whole_soak(&mut out, soak);
     }
     audit(&mut out, &verdict.audit);
     load(&mut out, verdict);
@@ -144,10 +150,42 @@ fn failed_checks(out: &mut String, verdict: &Verdict, drill: &DrillVerdict) {
     rest(out, failed.len());
 }
 
+fn whole_soak(out: &mut String, soak: &SoakVerdict) {
+    let _infallible = write!(out, "### Soak as a whole: {}\n\n", mark(soak.verdict));
+    for line in soak::lines(soak).iter().take(ROWS_MAX) {
+        let _infallible = writeln!(out, "- {}", text(line));
+    }
+    if soak.watches.is_empty() {
+        out.push_str("\nNo series was watched.\n\n");
+        return;
+    }
+    out.push_str(
+        "\n| Verdict | Watch | Expected | Seen | Samples | Coverage | Largest gap |\n|:--|:--|:--|:--|--:|--:|--:|\n",
+    );
+    for watch in soak::failures_first(soak).into_iter().take(ROWS_MAX) {
+        let _infallible = writeln!(
+            out,
+            "| {} | {}: {} | {} | {} | {} | {} | {} |",
+            mark(watch.verdict),
+            code_cell(&watch.id),
+            cell(&watch.what),
+            cell(&watch.expected),
+            cell(&watch.observed),
+            count(watch.samples),
+            coverage(watch.coverage, watch.samples),
+            ms(watch.largest_gap_ms),
+        );
+    }
+    rest(out, soak.watches.len());
+}
+
 fn audit(out: &mut String, audit: &AuditVerdict) {
     let _infallible = write!(out, "### Audit: {}\n\n", mark(audit.verdict));
     for reason in audit.reasons.iter().take(ROWS_MAX) {
         let _infallible = writeln!(out, "- {}", text(reason));
+    }
+    if let Some(lost) = &audit.lost_by_restore {
+        let _infallible = writeln!(out, "- {}", lost_words(lost));
     }
     if audit.checks.is_empty() {
         out.push_str("No equation was evaluated.\n\n");

@@ -7,8 +7,8 @@ use firedrill_verdict::{AuditCheck, CheckVerdict, DrillVerdict, FaultVerdict, Ou
 
 use crate::clean;
 use crate::words::{
-    NOT_APPLICABLE, checks_failures_first, drill_label, margin, ms, phase_at, short_digest, symbol,
-    worst_margin,
+    NOT_APPLICABLE, checks_failures_first, drill_label, lost_words, margin, ms, phase_at,
+    short_digest, symbol, worst_margin,
 };
 
 /// Log lines that a failure shows per service.
@@ -77,8 +77,15 @@ fn drill_row(verdict: &Verdict, drill: &DrillVerdict) -> [String; 6] {
         format!("{passed}/{}", drill.checks.len()),
         ms(drill.recovery_ms.map(|value| value as f64)),
         margin(drill.worst_margin),
-        cell(drill.reasons.first().map_or("", String::as_str)),
+        cell(&reason(verdict, drill)),
     ]
+}
+
+/// Its first reason; without one, what the audit did not hold against it.
+fn reason(verdict: &Verdict, drill: &DrillVerdict) -> String {
+    let lost = || verdict.audit.lost_by_restore.as_ref().map(lost_words);
+    let first = drill.reasons.first().cloned();
+    first.or_else(lost).unwrap_or_default()
 }
 
 fn audit_row(verdict: &Verdict) -> [String; 6] {
@@ -154,8 +161,26 @@ pub fn text_failure(
             clean::line(&drill.title)
         ),
     );
-    for reason in drill.reasons.iter().take(SLICE_LINES_MAX) {
+    for reason in of_the_run(verdict)
+        .chain(&drill.reasons)
+        .take(SLICE_LINES_MAX)
+    {
         put(&mut out, "  because   ", &clean::line(reason));
+    }
+    for need in drill
+        .needs
+        .iter()
+        .filter(|need| need.verdict != Outcome::Pass)
+    {
+        let what = clean::line(&need.what);
+        out.push('\n');
+        put(
+            &mut out,
+            "  ",
+            &format!("{}  need {what}", mark(need.verdict)),
+        );
+        put(&mut out, "    expected  ", &clean::line(&need.expected));
+        put(&mut out, "    seen      ", &clean::line(&need.observed));
     }
     for fault in drill
         .faults
@@ -221,6 +246,15 @@ fn put_check(out: &mut String, verdict: &Verdict, drill: &DrillVerdict, check: &
         let lines: Vec<String> = check.evidence.iter().take(20).map(u64::to_string).collect();
         put(out, "    journal   ", &format!("seq {}", lines.join(", ")));
     }
+}
+
+/// The reasons that are neither a drill's nor the audit's: why the run as a whole went wrong, which
+/// explains the rest and so comes first.
+fn of_the_run(verdict: &Verdict) -> impl Iterator<Item = &String> {
+    verdict.reasons.iter().filter(|why| {
+        let drill = |d: &DrillVerdict| why.starts_with(&format!("{}: ", d.name));
+        !why.starts_with("audit ") && !verdict.drills.iter().any(drill)
+    })
 }
 
 fn put_fault(out: &mut String, fault: &FaultVerdict) {

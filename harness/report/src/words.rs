@@ -2,7 +2,9 @@
 
 use std::cmp::Reverse;
 
-use firedrill_verdict::{CheckVerdict, DrillVerdict, GateDecision, GateOutcome, Outcome, Verdict};
+use firedrill_verdict::{
+    CheckVerdict, DrillVerdict, GateDecision, GateOutcome, LostByRestore, Outcome, Verdict,
+};
 
 /// What is not known, or is a share of nothing: never "0" and never "100 %".
 pub(crate) const NOT_APPLICABLE: &str = "n/a";
@@ -22,8 +24,8 @@ pub(crate) fn symbol(outcome: Outcome) -> &'static str {
 /// The gate's outcome in the three values' symbols.
 pub(crate) fn gate_as_outcome(outcome: GateOutcome) -> Outcome {
     match outcome {
-        GateOutcome::Go => Outcome::Pass,
-        GateOutcome::NoGo => Outcome::Fail,
+        GateOutcome::Go | GateOutcome::SmokePass => Outcome::Pass,
+        GateOutcome::NoGo | GateOutcome::SmokeFail => Outcome::Fail,
         GateOutcome::Inconclusive => Outcome::Inconclusive,
     }
 }
@@ -50,6 +52,17 @@ pub(crate) fn count(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// What the audit did not hold against the target.
+pub(crate) fn lost_words(lost: &LostByRestore) -> String {
+    format!(
+        "lost by the restore: {} signals, {} transactions (dump begun at {}, restored at {})",
+        count(lost.signals),
+        count(lost.transactions),
+        ms(Some(lost.dumped_at_ms)),
+        ms(Some(lost.restored_at_ms)),
+    )
 }
 
 /// Milliseconds: whole ones below a hundred seconds, tenths of a second above.

@@ -5,7 +5,8 @@ mod sample;
 use std::error::Error;
 
 use firedrill_report::{
-    Extras, go_no_go, html, junit, markdown, summary_line, summary_table, text_failure,
+    Extras, SensitivityCell, go_no_go, html, junit, markdown, sensitivity_html,
+    sensitivity_markdown, summary_line, summary_table, text_failure,
 };
 use firedrill_verdict::{GateOutcome, Outcome, TimelineSeries, Verdict};
 use quick_xml::events::Event;
@@ -303,6 +304,24 @@ fn a_failure_says_what_where_and_how_to_run_it_again() {
 }
 
 #[test]
+fn why_the_run_itself_failed_comes_before_what_follows_from_it() {
+    let mut verdict = sample::failing();
+    let why = "the run itself failed: act after/1: webhook was not ok within 1000 ms: degraded";
+    let drill = verdict.drills[1].clone();
+    verdict.reasons = vec![
+        why.to_owned(),
+        format!("{}: {}", drill.name, drill.reasons[0]),
+    ];
+    let extras = sample::extras();
+    let text = text_failure(&verdict, &drill, &extras.last_log_lines, "x", "y");
+    let because: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("  because   "))
+        .collect();
+    assert_eq!(because, [why, drill.reasons[0].as_str()]);
+}
+
+#[test]
 fn the_verdict_line_names_what_was_judged() {
     assert_eq!(
         summary_line(&sample::passing()),
@@ -358,5 +377,74 @@ fn the_same_verdict_gives_the_same_bytes() -> Tested {
     let extras = sample::extras();
     assert_eq!(html(&one, None, &extras)?, html(&two, None, &extras)?);
     assert_eq!(junit(&[one])?, junit(&[two])?);
+    Ok(())
+}
+
+fn cell(defect: Option<&str>, as_it_should_be: bool, reason: &str) -> SensitivityCell {
+    SensitivityCell {
+        drill: "redis-outage".to_owned(),
+        defect: defect.map(str::to_owned),
+        expectation: defect.map(|_| "dry-at-once".to_owned()),
+        as_it_should_be,
+        reason: reason.to_owned(),
+        worst_margin: Some(0.42),
+    }
+}
+
+#[test]
+fn the_proof_of_the_drills_gives_a_reason_for_each_cell() -> Tested {
+    let cells = [
+        cell(None, true, "clean"),
+        cell(Some("fails-open"), true, "LIVE at 2104 ms"),
+        cell(Some("redis-hang"), false, "dry-at-once is PASS"),
+        cell(None, false, "FAIL: it died"),
+    ];
+    let table = sensitivity_markdown(&cells);
+    let page = sensitivity_html(&cells)?;
+    for cell in &cells {
+        assert!(table.contains(&cell.reason), "{} in {table}", cell.reason);
+        assert!(page.contains(&cell.reason), "{} in the page", cell.reason);
+    }
+    for words in ["caught", "SLIPPED THROUGH", "NOT CLEAN", "2 of 4 cells"] {
+        assert!(table.contains(words) && page.contains(words), "{words}");
+    }
+    // What isn't as it should be comes first, and colours the band.
+    assert!(table.find("SLIPPED") < table.find("caught"), "{table}");
+    assert!(page.contains("class=\"band fail\""));
+    assert!(sensitivity_html(&cells[..2])?.contains("class=\"band pass\""));
+    assert!(sensitivity_html(&[])?.contains("class=\"band inconclusive\""));
+    Ok(())
+}
+
+#[test]
+fn hostile_strings_are_harmless_in_the_proof_of_the_drills() -> Tested {
+    let cells = [cell(Some(HOSTILE), false, HOSTILE)];
+    let page = sensitivity_html(&cells)?;
+    let table = sensitivity_markdown(&cells);
+    for absent in ["<img", "</script", "\u{1b}", "\u{202e}", "\r"] {
+        assert!(!page.contains(absent), "{absent:?} got through");
+    }
+    assert!(
+        table.contains("\\<img") && !table.contains(" <img"),
+        "{table}"
+    );
+    assert!(!table.contains('\u{1b}'), "{table}");
+    assert_eq!(table.lines().count(), 5, "{table}");
+    Ok(())
+}
+
+#[test]
+fn a_need_that_does_not_hold_is_shown() -> Tested {
+    let mut verdict = sample::passing();
+    let need = &mut verdict.drills[0].needs[0];
+    need.verdict = Outcome::Inconclusive;
+    need.observed = "DRY".to_owned();
+    let text = text_failure(&verdict, &verdict.drills[0], &Default::default(), "e", "r");
+    assert!(
+        text.contains("need mode") && text.contains("seen      DRY"),
+        "{text}"
+    );
+    let page = html(&verdict, None, &sample::extras())?;
+    assert!(page.contains("Needs of") && page.contains("data-label=\"Seen\">DRY"));
     Ok(())
 }

@@ -46,6 +46,12 @@ pub fn drill(episode: u32, name: &str, verdict: Outcome) -> DrillVerdict {
         title: "Redis outage: the bot fails safe to DRY, and earns LIVE back".to_owned(),
         verdict,
         reasons: Vec::new(),
+        needs: vec![NeedVerdict {
+            what: "mode".to_owned(),
+            verdict: Outcome::Pass,
+            expected: "mode LIVE".to_owned(),
+            observed: "LIVE".to_owned(),
+        }],
         faults: vec![fault(Outcome::Pass)],
         checks: vec![
             CheckVerdict {
@@ -212,6 +218,7 @@ pub fn passing() -> Verdict {
             states: BTreeMap::from([("MINED".to_owned(), 139), ("SKIPPED_DRY".to_owned(), 82)]),
             first_sends: 139,
             mined: 139,
+            lost_by_restore: None,
             checks: vec![
                 equation("lost", "no acknowledged signal is lost", 221),
                 equation("duplicates", "each signal is executed at most once", 221),
@@ -222,6 +229,7 @@ pub fn passing() -> Verdict {
                 ),
             ],
         },
+        soak: None,
         load: LoadFigures {
             sent: 230,
             ok: 221,
@@ -321,12 +329,19 @@ pub fn gate(verdict: &Verdict) -> GateDecision {
         policy_title: "Canary of the trading bot".to_owned(),
         policy_sha256: "c4".repeat(32),
         class: "release".to_owned(),
+        release: Some("v9.0.1-rc1".to_owned()),
+        decided_at: "2026-11-21T01:00:00Z".to_owned(),
+        stage: None,
+        stages: Vec::new(),
+        triggers: Vec::new(),
+        waivers: Vec::new(),
+        signed: Vec::new(),
         subject: verdict.subject.digest.clone(),
         outcome,
         headline: match outcome {
             GateOutcome::Go => "GO",
             GateOutcome::NoGo => "NO-GO",
-            GateOutcome::Inconclusive => "INCONCLUSIVE",
+            _ => "INCONCLUSIVE",
         }
         .to_owned(),
         reasons: verdict.reasons.clone(),
@@ -338,6 +353,7 @@ pub fn gate(verdict: &Verdict) -> GateDecision {
                 expected: "PASS, profile full".to_owned(),
                 observed: "PASS, profile full".to_owned(),
                 source: Some("004.67".to_owned()),
+                passed_over: false,
             },
             GateItem {
                 id: "attest.rollback".to_owned(),
@@ -346,6 +362,7 @@ pub fn gate(verdict: &Verdict) -> GateDecision {
                 expected: "signed by the operator".to_owned(),
                 observed: "nobody has signed".to_owned(),
                 source: None,
+                passed_over: false,
             },
         ],
         evidence: vec![GateEvidence {

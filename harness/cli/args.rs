@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Chaos drills and soak tests for trading bots, with a verdict that was earned.
 ///
@@ -142,16 +142,28 @@ pub struct ProveArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct SoakArgs {
-    /// Profile by name.
-    #[arg(long, env = "FIREDRILL_PROFILE", default_value = "smoke")]
-    pub profile: String,
-    /// Policy by which the soak is judged.
-    #[arg(
-        long,
-        env = "FIREDRILL_POLICY",
-        default_value = "drills/gates/smoke.toml"
-    )]
-    pub policy: PathBuf,
+    /// Profile by name: smoke, or nightly with --for.
+    #[arg(long, env = "FIREDRILL_PROFILE")]
+    pub profile: Option<String>,
+    /// How long, where the profile draws its drills: 45m, 5h.
+    #[arg(long = "for", value_name = "DURATION", env = "FIREDRILL_FOR")]
+    pub length: Option<String>,
+    /// Policy by which the soak is judged; drills/gates/<profile>.toml if there is one. Without any the
+    /// verdict alone decides.
+    #[arg(long, env = "FIREDRILL_POLICY")]
+    pub policy: Option<PathBuf>,
+    /// Take up a soak whose harness died: its folder, its schedule, a fresh stack.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["profile", "length", "seed", "dry_run"])]
+    pub resume: Option<PathBuf>,
+    /// Go on after what must never happen; without it that ends the soak at once.
+    #[arg(long, env = "FIREDRILL_KEEP_GOING")]
+    pub keep_going: bool,
+    /// Most that the run's folder may take, such as 2GiB; the profile's disk_max by default.
+    #[arg(long, value_name = "SIZE", env = "FIREDRILL_MAX_DISK")]
+    pub max_disk: Option<String>,
+    /// Shell command that gets verdict.json on its standard input when the soak is over.
+    #[arg(long, value_name = "COMMAND", env = "FIREDRILL_ON_FINISH")]
+    pub on_finish: Option<String>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -164,9 +176,24 @@ pub struct GateArgs {
     /// Digest of the subject (`sha256:…`), or a run's folder that names it.
     #[arg(long)]
     pub subject: String,
-    /// Run folders that are the evidence.
+    /// Run folders that are the evidence. A release policy also looks at every other run of the subject.
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
+    /// Decide up to this stage of the policy only.
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// File of waivers; `drills/gates/waivers.toml` where there is one.
+    #[arg(long)]
+    pub waiver: Option<PathBuf>,
+    /// File of attestations.
+    #[arg(long)]
+    pub attestations: Option<PathBuf>,
+    /// Evidence of another tool: the import's id, a JUnit (.xml) or JSON file, and its revision if it holds none.
+    #[arg(long, value_name = "ID=FILE[@REVISION]")]
+    pub import: Vec<String>,
+    /// Folder of the accepted run, with which others are compared.
+    #[arg(long)]
+    pub accepted: Option<PathBuf>,
     /// Folder in which a folder `gates` receives the decision.
     #[arg(long, env = "FIREDRILL_OUT", default_value = "reports")]
     pub out: PathBuf,
@@ -226,4 +253,30 @@ pub enum BotService {
     Webhook,
     Worker,
     Tpsl,
+}
+
+const PREFIX: &str = "FIREDRILL_";
+/// Names that are no option of a command: the log filter, and what the project's own tests read.
+const OTHER_NAMES: [&str; 3] = ["FIREDRILL_LOG", "FIREDRILL_BLESS", "FIREDRILL_BIN"];
+const TEST_PREFIX: &str = "FIREDRILL_TEST_";
+
+/// A setting in the environment that nothing reads: misspelt, or made up. Its effect would be none,
+/// while whoever set it believes otherwise.
+pub fn unknown_setting(set: impl Iterator<Item = String>) -> Option<String> {
+    let mut known: Vec<String> = OTHER_NAMES.map(str::to_owned).to_vec();
+    let mut commands = vec![Cli::command()];
+    while let Some(command) = commands.pop() {
+        let names = command.get_arguments().filter_map(clap::Arg::get_env);
+        known.extend(names.map(|name| name.to_string_lossy().into_owned()));
+        commands.extend(command.get_subcommands().cloned());
+    }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let mut ours = set.filter(|name| name.starts_with(PREFIX));
+    let unknown =
+        ours.find(|name| !known.contains(&name.as_str()) && !name.starts_with(TEST_PREFIX))?;
+    let nearest = firedrill_plan::nearest(&unknown, &known);
+    let hint = nearest.map_or_else(String::new, |n| format!(" (did you mean {n}?)"));
+    Some(format!(
+        "{unknown} is set, but there is no such setting{hint}; unset it, or see `firedrill help`"
+    ))
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use firedrill_journal::{Event, FactSource, Journal, sha256_hex};
+use firedrill_journal::{Event, FactSource, Journal, PLAIN, sha256_hex};
 use firedrill_report::Extras;
 use firedrill_verdict::Verdict;
 use rand::RngExt as _;
@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::Stop;
 
-pub const JOURNAL: &str = "journal.jsonl";
 pub const VERDICT: &str = "verdict.json";
 const MANIFEST: &str = "manifest.json";
 
@@ -52,6 +51,19 @@ pub fn create(dir: &Path) -> Result<(), Stop> {
     fs::create_dir_all(dir).map_err(|e| io(dir, &e))
 }
 
+/// Holds the run's folder for this process, until it ends in whatever way.
+pub fn claim(dir: &Path) -> Result<fs::File, Stop> {
+    let folder = fs::File::open(dir).map_err(|e| io(dir, &e))?;
+    let alone = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    match rustix::fs::flock(&folder, alone) {
+        Ok(()) => Ok(folder),
+        Err(_) => Err(Stop::Usage(format!(
+            "{}: another firedrill is still at work in it",
+            dir.display()
+        ))),
+    }
+}
+
 pub fn write(path: &Path, text: &str) -> Result<(), Stop> {
     fs::write(path, text).map_err(|e| io(path, &e))
 }
@@ -71,7 +83,7 @@ pub fn render(dir: &Path, journal: &Journal, verdict: &Verdict, rerun: &str) -> 
     let files = digests(dir)?;
     let extras = Extras {
         last_log_lines: tails(&logs),
-        journal_path: JOURNAL.to_owned(),
+        journal_path: journal_name(dir),
         rerun: rerun.to_owned(),
         files: files.into_iter().collect(),
     };
@@ -90,6 +102,13 @@ pub fn render(dir: &Path, journal: &Journal, verdict: &Verdict, rerun: &str) -> 
 
 pub fn junit(verdicts: &[Verdict]) -> Result<String, Stop> {
     firedrill_report::junit(verdicts).map_err(|e| Stop::Internal(e.to_string()))
+}
+
+/// The journal's file or folder, as reports name it.
+pub fn journal_name(dir: &Path) -> String {
+    let found = firedrill_journal::find(dir);
+    let name = found.as_deref().and_then(Path::file_name);
+    name.map_or_else(|| PLAIN.to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
 /// Log lines per service, as the journal holds them.
@@ -209,6 +228,7 @@ fn compare(dir: &Path, manifest: &Manifest) -> Result<(), String> {
     let found = digests(dir).map_err(|e| e.to_string())?;
     for (name, digest) in &manifest.files {
         match found.get(name) {
+            None if name == VERDICT => {}
             None => return Err(format!("{name} is missing")),
             Some(other) if other != digest => return Err(format!("{name} was changed")),
             Some(_) => {}
@@ -226,7 +246,26 @@ fn compare(dir: &Path, manifest: &Manifest) -> Result<(), String> {
             manifest.folder
         ));
     }
-    Ok(())
+    // Last, for it is the one change that isn't any: see `is_intact`.
+    match manifest.files.contains_key(VERDICT) && !found.contains_key(VERDICT) {
+        true => Err(verdict_is_missing()),
+        false => Ok(()),
+    }
+}
+
+fn verdict_is_missing() -> String {
+    format!("{VERDICT} is missing")
+}
+
+impl Sealed {
+    /// Whether what the verdict is derived from is as it was sealed. A `verdict.json` that is missing is no
+    /// change: it can be derived again.
+    pub fn is_intact(&self) -> bool {
+        match &self.intact {
+            Ok(()) => true,
+            Err(why) => self.manifest.is_some() && *why == verdict_is_missing(),
+        }
+    }
 }
 
 fn folder_name(dir: &Path) -> String {
@@ -245,17 +284,15 @@ pub struct Rejudged {
 }
 
 pub fn rejudge(dir: &Path) -> Result<Rejudged, Stop> {
-    let path = dir.join(JOURNAL);
-    if !path.exists() {
+    if firedrill_journal::find(dir).is_none() {
         return Err(Stop::Usage(format!(
-            "{}: no {JOURNAL} in it; give the folder of one run",
+            "{}: no {PLAIN} in it; give the folder of one run",
             dir.display()
         )));
     }
     let mut sealed = verify(dir);
-    let journal =
-        firedrill_journal::read_file(&path).map_err(|e| Stop::Environment(e.to_string()))?;
-    if let (Some(manifest), Ok(())) = (&sealed.manifest, &sealed.intact)
+    let journal = firedrill_journal::read_run(dir).map_err(|e| Stop::Environment(e.to_string()))?;
+    if let Some(manifest) = sealed.manifest.as_ref().filter(|_| sealed.is_intact())
         && manifest.journal_head != journal.head
     {
         sealed.intact = Err("the journal's chain does not end as the manifest says".to_owned());

@@ -6,22 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firedrill_journal::{Document, EpisodeInfo, Header, RunInfo, RunKind, SCHEMA};
-use firedrill_plan::{Drill, Load, Pace, Target};
+use firedrill_plan::{Drill, Pace, Target};
 use firedrill_runner::{
-    Cancel, Episode, Finished, Options, Progress, RunPlan, execute, resolve_secrets,
+    Cancel, Episode, Finished, Onlooker, Options, Progress, Resume, RunPlan, Soak, execute,
+    resolve_secrets,
 };
 use firedrill_stack::janitor::Janitor;
 use firedrill_stack::slots;
 use firedrill_verdict::{Outcome, Verdict};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::evidence;
 use crate::exit::Stop;
 use crate::files::Loaded;
 use crate::launch::{self, Ready};
+use crate::live::Live;
+use crate::show;
 
-/// Stacks that may run on this machine at the same time, whoever started them. Four were measured
-/// to come up within 8 s on two cores.
-pub const STACKS_MAX: usize = 4;
+/// Events that may wait to be looked at, and offences to be recorded.
+const EVENTS: usize = 8_192;
+const OFFENCES: usize = 64;
 const SLOT_DEADLINE: Duration = Duration::from_secs(1800);
 
 /// What is to be run, once.
@@ -35,12 +40,18 @@ pub struct Job {
     pub target: Arc<Target>,
     /// Target, profile and policy; the drills' own are added.
     pub documents: Vec<Document>,
+    /// Each drill once; a soak's schedule says which comes when.
     pub drills: Vec<Loaded<Drill>>,
-    pub quiet: Duration,
-    pub load: Option<Load>,
+    pub soak: Option<Soak>,
     pub keep: bool,
+    /// Stacks that may run on this machine at the same time, whoever started them.
+    pub stacks_max: usize,
     pub defect: Option<String>,
     pub cancel: Cancel,
+    /// What ends the run at once when something is seen that must never happen.
+    pub switch: Option<watch::Sender<bool>>,
+    /// Set if another process began the run and died.
+    pub resume: Option<Resume>,
     /// The line to paste to run it again.
     pub rerun: String,
 }
@@ -54,9 +65,11 @@ pub struct Done {
     pub interrupted: bool,
 }
 
-pub async fn run(job: Job, ready: &Ready) -> Result<Done, Stop> {
+pub async fn run(mut job: Job, ready: &Ready) -> Result<Done, Stop> {
     evidence::create(&job.dir)?;
-    let slot = slots::acquire(STACKS_MAX, SLOT_DEADLINE);
+    let _ours = evidence::claim(&job.dir)?;
+    let resume = job.resume.take();
+    let slot = slots::acquire(job.stacks_max, SLOT_DEADLINE);
     let slot = match job.cancel.clone().guard(slot).await {
         Err(_) => return Err(Stop::Interrupted),
         Ok(slot) => slot.map_err(|e| Stop::Environment(e.to_string()))?,
@@ -70,15 +83,21 @@ pub async fn run(job: Job, ready: &Ready) -> Result<Done, Stop> {
             Some(janitor.map_err(|e| environment(&e))?)
         }
     };
-    let finished = carry_out(&job, ready).await;
+    let finished = carry_out(&job, ready, resume).await;
     if let Some(janitor) = janitor {
-        janitor.done().await.map_err(|e| environment(&e))?;
+        // The run is over whatever became of its janitor: what it recorded is judged all the same.
+        if let Err(error) = janitor.done().await {
+            eprintln!(
+                "{}: {error}; `firedrill heal` removes what it left",
+                job.run_id
+            );
+        }
     }
     drop(slot);
     conclude(&job, finished?)
 }
 
-async fn carry_out(job: &Job, ready: &Ready) -> Result<Finished, Stop> {
+async fn carry_out(job: &Job, ready: &Ready, resume: Option<Resume>) -> Result<Finished, Stop> {
     let secrets = resolve_secrets(&job.target).map_err(|e| Stop::Environment(e.to_string()))?;
     let name = match job.drills.as_slice() {
         [one] => one.value.name.clone(),
@@ -86,18 +105,20 @@ async fn carry_out(job: &Job, ready: &Ready) -> Result<Finished, Stop> {
     };
     let plan = RunPlan {
         target: job.target.clone(),
-        episodes: job
-            .drills
-            .iter()
-            .map(|d| Episode {
-                drill: d.value.clone(),
-            })
-            .collect(),
+        episodes: episodes(job),
         pace: job.pace,
-        quiet: job.quiet,
-        load: job.load,
+        soak: job.soak.clone(),
         header: header(job, ready),
+        resume,
     };
+    let (onlooker, view) = match &job.soak {
+        Some(soak) if soak.schedule.waits => {
+            let (onlooker, view) = look_on(job, soak, &plan);
+            (Some(onlooker), Some(view))
+        }
+        _ => (None, None),
+    };
+    let viewed = view.is_some();
     let options = Options {
         dir: job.dir.clone(),
         engine: ready.engine.clone(),
@@ -106,11 +127,58 @@ async fn carry_out(job: &Job, ready: &Ready) -> Result<Finished, Stop> {
         defect: job.defect.clone(),
         keep: job.keep,
         cancel: job.cancel.clone(),
-        progress: Arc::new(move |progress| say(&name, &progress)),
+        progress: Arc::new(move |progress| {
+            let shown = matches!(
+                progress,
+                Progress::Quiet { .. } | Progress::Drill { .. } | Progress::Phase { .. }
+            );
+            if !viewed || !shown {
+                say(&name, &progress);
+            }
+        }),
+        onlooker,
     };
-    execute(plan, options)
-        .await
-        .map_err(|e| Stop::Environment(e.to_string()))
+    let finished = execute(plan, options).await;
+    if let Some(view) = view {
+        // It ends with the events, which have ended.
+        let _ = view.await;
+    }
+    finished.map_err(|e| Stop::Environment(e.to_string()))
+}
+
+fn look_on(job: &Job, soak: &Soak, plan: &RunPlan) -> (Onlooker, JoinHandle<()>) {
+    let (events, seen) = mpsc::channel(EVENTS);
+    let (told, offences) = mpsc::channel(OFFENCES);
+    let drills = plan.episodes.iter().map(|e| e.drill.clone());
+    let drills = drills.map(|d| (d.name.clone(), d)).collect();
+    let live = Live::new(Arc::new(soak.schedule.clone()), drills);
+    let view = show::follow(live, seen, told, job.switch.clone());
+    (Onlooker { events, offences }, view)
+}
+
+/// The drills in the order in which they are executed.
+fn order(job: &Job) -> Vec<&Loaded<Drill>> {
+    let Some(soak) = &job.soak else {
+        return job.drills.iter().collect();
+    };
+    let named = |name: &String| job.drills.iter().find(|d| d.value.name == *name);
+    let episodes = soak.schedule.episodes.iter();
+    episodes.filter_map(|e| named(&e.drill)).collect()
+}
+
+fn episodes(job: &Job) -> Vec<Episode> {
+    let shared: BTreeMap<&str, Arc<Drill>> = job
+        .drills
+        .iter()
+        .map(|d| (d.value.name.as_str(), Arc::new(d.value.clone())))
+        .collect();
+    order(job)
+        .into_iter()
+        .filter_map(|d| shared.get(d.value.name.as_str()))
+        .map(|drill| Episode {
+            drill: drill.clone(),
+        })
+        .collect()
 }
 
 /// Judges what was recorded, renders and seals it.
@@ -124,9 +192,8 @@ fn conclude(job: &Job, finished: Finished) -> Result<Done, Stop> {
             job.run_id
         );
     }
-    let path = job.dir.join(evidence::JOURNAL);
     let journal =
-        firedrill_journal::read_file(&path).map_err(|e| Stop::Environment(e.to_string()))?;
+        firedrill_journal::read_run(&job.dir).map_err(|e| Stop::Environment(e.to_string()))?;
     let verdict = firedrill_verdict::judge(&journal);
     evidence::render(&job.dir, &journal, &verdict, &job.rerun)?;
     evidence::seal(&job.dir, &job.run_id, &journal.head)?;
@@ -145,7 +212,16 @@ fn conclude(job: &Job, finished: Finished) -> Result<Done, Stop> {
 fn header(job: &Job, ready: &Ready) -> Header {
     let info = ready.engine.info();
     let mut documents = job.documents.clone();
-    documents.extend(job.drills.iter().map(|d| d.document.clone()));
+    for drill in &job.drills {
+        documents.push(drill.document.clone());
+        for document in &drill.beside {
+            if !documents.contains(document) {
+                documents.push(document.clone());
+            }
+        }
+    }
+    let mut images = ready.images.ids.clone();
+    images.retain(|service, _| job.target.service(service).is_some());
     let kernel = rustix::system::uname()
         .release()
         .to_string_lossy()
@@ -164,7 +240,7 @@ fn header(job: &Job, ready: &Ready) -> Header {
         },
         documents,
         subject: launch::subject(&job.target, &ready.images, job.defect.as_ref()),
-        images: ready.images.ids.clone(),
+        images,
         versions: BTreeMap::from([
             ("firedrill".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             (
@@ -173,9 +249,8 @@ fn header(job: &Job, ready: &Ready) -> Header {
             ),
             ("kernel".to_owned(), kernel),
         ]),
-        episodes: job
-            .drills
-            .iter()
+        episodes: order(job)
+            .into_iter()
             .map(|d| EpisodeInfo {
                 drill: d.value.name.clone(),
                 document: d.document.path.clone(),
@@ -187,13 +262,13 @@ fn header(job: &Job, ready: &Ready) -> Header {
 fn say(name: &str, progress: &Progress<'_>) {
     match progress {
         Progress::Up { ready } => eprintln!("{name}: stack up in {:.1} s", ready.as_secs_f64()),
-        Progress::Drill { name: drill } if drill == &name => {}
-        Progress::Drill { name: drill } => eprintln!("{name}: drill {drill}"),
+        Progress::Drill { name: drill, .. } if drill == &name => {}
+        Progress::Drill { name: drill, .. } => eprintln!("{name}: drill {drill}"),
         Progress::Phase { drill, phase, hold } => {
             eprintln!("{drill}: {phase} ({} s)", hold.as_secs_f64());
         }
         Progress::Collecting => eprintln!("{name}: reading the record"),
-        Progress::Down => {}
+        Progress::Quiet { .. } | Progress::Down => {}
     }
 }
 
@@ -222,6 +297,9 @@ pub fn print(done: &Done) {
         for reason in &done.verdict.reasons {
             println!("  {reason}");
         }
+    }
+    if let Some(text) = firedrill_report::text_soak(&done.verdict) {
+        print!("{text}");
     }
     println!("evidence: {folder}");
 }

@@ -62,8 +62,8 @@ impl From<Outcome> for Exit {
 impl From<GateOutcome> for Exit {
     fn from(outcome: GateOutcome) -> Self {
         match outcome {
-            GateOutcome::Go => Exit::Pass,
-            GateOutcome::NoGo => Exit::Fail,
+            GateOutcome::Go | GateOutcome::SmokePass => Exit::Pass,
+            GateOutcome::NoGo | GateOutcome::SmokeFail => Exit::Fail,
             GateOutcome::Inconclusive => Exit::Inconclusive,
         }
     }

@@ -1,12 +1,14 @@
 //! Finding and reading the project's files. Parsing is the plan crate's; this is where text comes from.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use firedrill_journal::{Document, DocumentRole, sha256_hex};
 use firedrill_plan::{
-    Diagnostics, Drill, Parsed, Policy, Profile, Target, parse_drill, parse_policy, parse_profile,
-    parse_target,
+    Diagnostics, Drill, Known, Parsed, Policy, Profile, Signed, Target, TargetSeries, Waiver,
+    check_figures, parse_attestations, parse_drill_with, parse_policy, parse_profile, parse_rules,
+    parse_target, parse_waivers,
 };
 
 use crate::exit::Stop;
@@ -15,6 +17,8 @@ pub const DRILLS: &str = "drills";
 pub const PROFILES: &str = "drills/profiles";
 pub const GATES: &str = "drills/gates";
 pub const TARGETS: &str = "fixtures/targets";
+/// Waivers that are always looked at, where the file is there.
+pub const WAIVERS: &str = "drills/gates/waivers.toml";
 
 /// Largest file that is read.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
@@ -24,6 +28,8 @@ const FILE_MAX: u64 = 4 * 1024 * 1024;
 pub struct Loaded<T> {
     pub value: T,
     pub document: Document,
+    /// Files that it names, verbatim.
+    pub beside: Vec<Document>,
     pub warnings: Vec<String>,
 }
 
@@ -34,6 +40,15 @@ pub fn read(path: &Path) -> Result<String, Stop> {
         return Err(Stop::Usage(text));
     }
     fs::read_to_string(path).map_err(|e| missing(path, &e))
+}
+
+/// The text of a file that another one names.
+fn read_at_most(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let length = fs::metadata(path).map_err(|e| e.to_string())?.len();
+    match length > bytes_max {
+        true => Err(format!("larger than {bytes_max} bytes")),
+        false => fs::read_to_string(path).map_err(|e| e.to_string()),
+    }
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> Stop {
@@ -50,17 +65,21 @@ fn loaded<T>(
     parsed: Result<Parsed<T>, Diagnostics>,
 ) -> Result<Loaded<T>, Stop> {
     let parsed = parsed.map_err(|d| Stop::Usage(d.to_string()))?;
-    let document = Document {
+    Ok(Loaded {
+        value: parsed.value,
+        document: document(path, text, role),
+        beside: Vec::new(),
+        warnings: parsed.warnings.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn document(path: &Path, text: String, role: DocumentRole) -> Document {
+    Document {
         role,
         path: path.display().to_string(),
         sha256: sha256_hex(text.as_bytes()),
         text,
-    };
-    Ok(Loaded {
-        value: parsed.value,
-        document,
-        warnings: parsed.warnings.iter().map(ToString::to_string).collect(),
-    })
+    }
 }
 
 pub fn target(path: &Path) -> Result<Loaded<Target>, Stop> {
@@ -75,51 +94,86 @@ pub fn target(path: &Path) -> Result<Loaded<Target>, Stop> {
 
 pub fn drill(path: &Path, target: &Target) -> Result<Loaded<Drill>, Stop> {
     let text = read(path)?;
-    let parsed = parse_drill(&path.display().to_string(), &text, target);
-    loaded(path, text, DocumentRole::Drill, parsed)
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let beside = |name: &str| read_at_most(&folder.join(name), FILE_MAX);
+    let parsed = parse_drill_with(&path.display().to_string(), &text, target, &beside);
+    let mut drill = loaded(path, text, DocumentRole::Drill, parsed)?;
+    if let Some(alerts) = &drill.value.alerts {
+        let path = folder.join(&alerts.file);
+        let rules = document(&path, alerts.text.clone(), DocumentRole::Rules);
+        drill.beside.push(rules);
+    }
+    Ok(drill)
 }
 
-pub fn profile(path: &Path, drills: &[String]) -> Result<Loaded<Profile>, Stop> {
+/// Checks a file of alert rules by itself.
+pub fn rules(path: &Path) -> Result<Vec<String>, Stop> {
+    parse_rules(&path.display().to_string(), &read(path)?)
+        .map(|_| Vec::new())
+        .map_err(|d| Stop::Usage(d.to_string()))
+}
+
+pub fn profile(path: &Path, drills: &[String], target: &Target) -> Result<Loaded<Profile>, Stop> {
     let text = read(path)?;
-    let parsed = parse_profile(&path.display().to_string(), &text, drills);
+    let parsed = parse_profile(&path.display().to_string(), &text, drills, target);
     loaded(path, text, DocumentRole::Profile, parsed)
 }
 
 pub fn policy(path: &Path, drills: &[String]) -> Result<Loaded<Policy>, Stop> {
     let text = read(path)?;
-    let parsed = parse_policy(&path.display().to_string(), &text, drills);
+    let known = Known {
+        drills: drills.to_vec(),
+        targets: series_of_targets()?,
+    };
+    let parsed = parse_policy(&path.display().to_string(), &text, &known);
     let policy = loaded(path, text, DocumentRole::Policy, parsed)?;
-    for rule in &policy.value.rules {
-        known_figure(path, &rule.id, &rule.figure)?;
-    }
+    let (path, text) = (&policy.document.path, &policy.document.text);
+    check_figures(path, text, &figures(drills)).map_err(|d| Stop::Usage(d.to_string()))?;
     Ok(policy)
 }
 
-/// A rule on a figure that no verdict holds could never be judged.
-fn known_figure(path: &Path, rule: &str, figure: &str) -> Result<(), Stop> {
-    let patterns: Vec<&str> = firedrill_verdict::FIGURES
-        .iter()
-        .map(|(name, _)| *name)
-        .collect();
-    let fits = |pattern: &&str| match pattern.split_once('<') {
-        Some((prefix, rest)) => {
-            let suffix = rest.split_once('>').map_or("", |(_, suffix)| suffix);
-            figure.len() > prefix.len() + suffix.len()
-                && figure.starts_with(prefix)
-                && figure.ends_with(suffix)
-        }
-        None => figure == *pattern,
-    };
-    if patterns.iter().any(fits) {
-        return Ok(());
+pub fn waivers(path: &Path) -> Result<Vec<Waiver>, Stop> {
+    let parsed = parse_waivers(&path.display().to_string(), &read(path)?);
+    Ok(parsed.map_err(|d| Stop::Usage(d.to_string()))?.value)
+}
+
+pub fn attestations(path: &Path) -> Result<Vec<Signed>, Stop> {
+    let parsed = parse_attestations(&path.display().to_string(), &read(path)?);
+    Ok(parsed.map_err(|d| Stop::Usage(d.to_string()))?.value)
+}
+
+/// What the target files say about their series; none where there is no such folder.
+fn series_of_targets() -> Result<BTreeMap<String, TargetSeries>, Stop> {
+    let mut all = BTreeMap::new();
+    let folder = Path::new(TARGETS);
+    if !folder.is_dir() {
+        return Ok(all);
     }
-    let nearest = firedrill_plan::nearest(figure, &patterns);
-    let hint = nearest.map_or_else(String::new, |n| format!("; did you mean {n:?}?"));
-    Err(Stop::Usage(format!(
-        "{}: rule {rule}: no verdict holds the figure {figure:?}; there are {}{hint}",
-        path.display(),
-        patterns.join(", ")
-    )))
+    for path in in_folder(folder)? {
+        let target = target(&path)?.value;
+        let series = TargetSeries {
+            series: target.series(),
+            names: target.metric,
+        };
+        all.insert(stem(&path), series);
+    }
+    Ok(all)
+}
+
+/// The figures that a verdict can hold, by name.
+fn figures(drills: &[String]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (pattern, _) in firedrill_verdict::FIGURES {
+        let put = |name: &str, value: &str| pattern.replace(name, value);
+        if pattern.contains("<equation>") {
+            names.extend(firedrill_verdict::equation_ids().map(|id| put("<equation>", id)));
+        } else if pattern.contains("<name>") {
+            names.extend(drills.iter().map(|drill| put("<name>", drill)));
+        } else {
+            names.push((*pattern).to_owned());
+        }
+    }
+    names
 }
 
 /// The TOML files of a folder, by name. Finding none is an error: nothing would be tested.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use firedrill_journal::Subject;
 use firedrill_plan::{Drill, Target};
@@ -61,6 +62,34 @@ pub async fn ready(target: &Target, runtime: Runtime, out: &Path) -> Result<Read
         engine,
         images,
         executable,
+    })
+}
+
+/// The target with its Prometheus, where one of the drills asks it something, or `always`; else as it is.
+/// Rules of all drills are loaded together.
+pub fn monitored<'d>(
+    target: &Target,
+    drills: impl IntoIterator<Item = &'d Drill>,
+    always: bool,
+) -> Result<Target, Stop> {
+    let (mut wanted, mut rules) = (always, Vec::new());
+    let mut replicas: BTreeMap<String, u32> = BTreeMap::new();
+    for drill in drills {
+        wanted |= drill.needs_prometheus();
+        rules.extend(drill.alerts.clone());
+        for (service, count) in &drill.replicas {
+            let most = replicas.entry(service.clone()).or_insert(1);
+            *most = (*most).max(*count);
+        }
+    }
+    if !wanted {
+        return Ok(target.clone());
+    }
+    target.with_prometheus(&rules, &replicas).ok_or_else(|| {
+        let name = &target.name;
+        Stop::Usage(format!(
+            "target {name} describes no Prometheus; add [prometheus] to its file"
+        ))
     })
 }
 
@@ -126,7 +155,7 @@ pub fn defect(target: &Target) -> Result<Option<String>, Stop> {
 
 /// `KEY=VALUE` settings, for all services of the target's application.
 pub fn apply_settings(drill: &mut Drill, target: &Target, set: &[String]) -> Result<(), Stop> {
-    for (key, value) in settings(set)? {
+    for (key, value) in settings(set, target)? {
         for service in target.app_services() {
             let env = drill.env.entry(service.name.clone()).or_default();
             env.insert(key.clone(), value.clone());
@@ -135,8 +164,13 @@ pub fn apply_settings(drill: &mut Drill, target: &Target, set: &[String]) -> Res
     Ok(())
 }
 
-pub fn settings(set: &[String]) -> Result<BTreeMap<String, String>, Stop> {
+pub fn settings(set: &[String], target: &Target) -> Result<BTreeMap<String, String>, Stop> {
     let split = |pair: &String| match pair.split_once('=') {
+        Some((key, _)) if target.defects.as_ref().is_some_and(|d| d.env == key) => {
+            Err(Stop::Usage(format!(
+                "--set {pair}: a defect is part of the subject, not a setting; write {pair} before the command"
+            )))
+        }
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(Stop::Usage(format!("--set {pair}: expected KEY=VALUE"))),
     };
@@ -160,4 +194,26 @@ pub fn on_signal() -> Result<(watch::Sender<bool>, Cancel), Stop> {
         shared.send_replace(true);
     });
     Ok((switch, cancel))
+}
+
+/// How long a command that is told of the end may take.
+const TELL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Hands a file to a command on its standard input. What the command does changes no verdict.
+pub async fn tell(command: &str, file: &Path) {
+    let said = async {
+        let input = std::fs::File::open(file)?;
+        tokio::process::Command::new("sh")
+            .args(["-c", command])
+            .stdin(input)
+            .kill_on_drop(true)
+            .status()
+            .await
+    };
+    match tokio::time::timeout(TELL_DEADLINE, said).await {
+        Ok(Ok(status)) if status.success() => {}
+        Ok(Ok(status)) => eprintln!("--on-finish: {status}"),
+        Ok(Err(error)) => eprintln!("--on-finish: {error}"),
+        Err(_) => eprintln!("--on-finish: not done after {} s", TELL_DEADLINE.as_secs()),
+    }
 }

@@ -1,12 +1,17 @@
 //! firedrill's one executable: it drives the runs, and it is what runs inside the containers.
 
 mod args;
+mod around;
 mod cmd;
+mod course;
 mod evidence;
 mod execute;
 mod exit;
 mod files;
 mod launch;
+mod live;
+mod resume;
+mod show;
 
 use std::io::IsTerminal as _;
 
@@ -30,6 +35,11 @@ fn main() {
             std::process::exit(exit.code());
         }
     };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    if let Some(unknown) = args::unknown_setting(names) {
+        eprintln!("firedrill: {unknown}");
+        std::process::exit(Exit::Usage.code());
+    }
     init_logging(&cli.command);
     let exit = match std::panic::catch_unwind(|| start(cli.command)) {
         Ok(Ok(exit)) => exit,

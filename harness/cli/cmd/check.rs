@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use firedrill_plan::Target;
+
 use crate::args::SchemaOf;
 use crate::exit::{Exit, Stop};
 use crate::files;
@@ -37,7 +39,7 @@ fn all() -> Result<Vec<PathBuf>, Stop> {
     Ok(paths)
 }
 
-/// What a file is, is told by its folder; a drill is what is none of the others.
+/// What a file is, is told by its folder, and alert rules by their ending; a drill is what is none of the others.
 fn one(path: &Path) -> Result<Vec<String>, Stop> {
     let folder = path
         .parent()
@@ -45,17 +47,25 @@ fn one(path: &Path) -> Result<Vec<String>, Stop> {
         .map(|n| n.to_string_lossy().into_owned());
     match folder.as_deref() {
         Some("targets") => Ok(files::target(path)?.warnings),
-        Some("profiles") => Ok(files::profile(path, &files::drill_names()?)?.warnings),
-        Some("gates") => Ok(files::policy(path, &files::drill_names()?)?.warnings),
-        _ => {
-            let reference = Path::new(files::TARGETS).join("reference.toml");
-            let target = match std::env::var_os("FIREDRILL_TARGET") {
-                Some(path) => files::target(Path::new(&path))?,
-                None => files::target(&reference)?,
-            };
-            Ok(files::drill(path, &target.value)?.warnings)
+        Some("profiles") => {
+            let target = target()?;
+            Ok(files::profile(path, &files::drill_names()?, &target)?.warnings)
         }
+        Some("gates") if files::stem(path) == "waivers" => files::waivers(path).map(|_| Vec::new()),
+        Some("gates") => Ok(files::policy(path, &files::drill_names()?)?.warnings),
+        _ if path.extension().is_some_and(|e| e == "yml" || e == "yaml") => files::rules(path),
+        _ => Ok(files::drill(path, &target()?)?.warnings),
     }
+}
+
+/// What drills and profiles are checked against.
+fn target() -> Result<Target, Stop> {
+    let reference = Path::new(files::TARGETS).join("reference.toml");
+    let loaded = match std::env::var_os("FIREDRILL_TARGET") {
+        Some(path) => files::target(Path::new(&path))?,
+        None => files::target(&reference)?,
+    };
+    Ok(loaded.value)
 }
 
 pub fn schema(of: SchemaOf) -> Result<Exit, Stop> {

@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use firedrill_verdict::{GateDecision, GateRun, gate};
+use firedrill_plan::PolicyClass;
+use firedrill_verdict::{Around, GateDecision, GateRun, Recorded, gate};
 
 use crate::args::GateArgs;
+use crate::around::{around, others};
 use crate::cmd::run::parts;
-use crate::evidence::{self, Rejudged};
+use crate::evidence;
 use crate::exit::{Exit, Stop};
 use crate::files;
 
@@ -19,7 +21,9 @@ pub fn run(args: &GateArgs) -> Result<Exit, Stop> {
             evidence::rejudge(&part)?.verdict.subject.digest
         }
     };
-    decide(&args.policy, &subject, &args.runs, &args.out)
+    let policy = files::policy(&args.policy, &files::drill_names()?)?;
+    let around = around(args, &policy.value)?;
+    decide(&args.policy, &subject, &args.runs, &args.out, around)
 }
 
 /// Decides, writes the decision beside the runs and prints it.
@@ -28,37 +32,60 @@ pub fn decide(
     subject: &str,
     runs: &[PathBuf],
     out: &Path,
+    around: Around,
 ) -> Result<Exit, Stop> {
     let policy = files::policy(policy_path, &files::drill_names()?)?;
-    let mut rejudged: Vec<Rejudged> = Vec::new();
+    let mut folders = Vec::new();
     for dir in runs {
-        for part in parts(dir)? {
-            rejudged.push(evidence::rejudge(&part)?);
-        }
+        folders.extend(parts(dir)?);
     }
-    let evidence: Vec<GateRun> = rejudged
-        .iter()
-        .map(|r| GateRun {
-            manifest_sha256: r.sealed.manifest_sha256.clone(),
-            sealed: r.sealed.intact.clone(),
-            verdict: r.verdict.clone(),
-        })
-        .collect();
-    let now = jiff::Timestamp::now();
+    // A smoke policy says something about one run; a release is judged by all that was seen of it.
+    if policy.value.class == PolicyClass::Release {
+        folders.extend(others(out, subject, &folders));
+    }
+    let mut evidence = Vec::new();
+    for part in &folders {
+        let run = evidence::rejudge(part)?;
+        evidence.push(GateRun {
+            manifest_sha256: run.sealed.manifest_sha256,
+            sealed: run.sealed.intact,
+            recorded: Recorded::of(&run.journal, &policy.value),
+            verdict: run.verdict,
+            files: match run.sealed.manifest {
+                Some(manifest) => manifest.files.into_keys().collect(),
+                None => Vec::new(),
+            },
+        });
+    }
     let decision = gate(
         &policy.value,
         &policy.document.sha256,
         subject,
         &evidence,
-        now,
+        &around,
+        jiff::Timestamp::now(),
     );
-    let verdicts: Vec<_> = rejudged.into_iter().map(|r| r.verdict).collect();
+    let verdicts: Vec<_> = evidence.into_iter().map(|r| r.verdict).collect();
     let folder = store(&decision, &verdicts, out)?;
     println!("{}", decision.headline);
     println!("  policy {} ({})", decision.policy, decision.policy_title);
     println!("  subject {}", decision.subject);
+    for run in &decision.evidence {
+        println!(
+            "  run {} ({}): {}",
+            run.run,
+            run.profile,
+            run.verdict.word()
+        );
+    }
+    for trigger in &decision.triggers {
+        println!("  trigger {} fired: {}", trigger.id, trigger.observed);
+    }
     for reason in &decision.reasons {
         println!("  - {reason}");
+    }
+    for waiver in &decision.waivers {
+        println!("  waiver {waiver}");
     }
     println!("decision: {}", folder.display());
     Ok(decision.outcome.into())

@@ -17,6 +17,7 @@ pub fn judge(dir: &Path) -> Result<Exit, Stop> {
     let mut exit = Exit::Pass;
     for part in parts(dir)? {
         let again = evidence::rejudge(&part)?;
+        let trust = trust(&again);
         println!("{}", firedrill_report::summary_line(&again.verdict));
         again
             .verdict
@@ -24,23 +25,19 @@ pub fn judge(dir: &Path) -> Result<Exit, Stop> {
             .iter()
             .for_each(|r| println!("  - {r}"));
         println!("{}", place(&again)?);
-        exit = exit
-            .worst(again.verdict.verdict.into())
-            .worst(trust(&again));
+        exit = exit.worst(again.verdict.verdict.into()).worst(trust);
     }
     Ok(exit)
 }
 
-/// A sealed run that was changed is no evidence, whatever its journal says. A `verdict.json` that is
-/// missing is no change: it is derived, and was just derived again.
+/// A sealed run that was changed is no evidence, whatever its journal says: that comes first.
 fn trust(again: &Rejudged) -> Exit {
-    let changed = match &again.sealed.intact {
-        Ok(()) => false,
-        Err(why) => again.sealed.manifest.is_some() && *why != format!("{VERDICT} is missing"),
-    };
-    match changed {
-        true => Exit::Inconclusive,
-        false => Exit::Pass,
+    match (&again.sealed.manifest, &again.sealed.intact) {
+        (Some(_), Err(why)) if !again.sealed.is_intact() => {
+            println!("INCONCLUSIVE {}: {why}", again.dir.display());
+            Exit::Inconclusive
+        }
+        _ => Exit::Pass,
     }
 }
 
@@ -95,9 +92,10 @@ pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
             let (name, text) = rendered(&again, *format)?;
             evidence::write(&folder.join(name), &text)?;
         }
+        let trust = trust(&again);
         println!("{}", firedrill_report::summary_line(&again.verdict));
         println!("report: {}", folder.display());
-        exit = exit.worst(again.verdict.verdict.into());
+        exit = exit.worst(again.verdict.verdict.into()).worst(trust);
     }
     Ok(exit)
 }
@@ -113,7 +111,7 @@ fn rendered(again: &Rejudged, format: Format) -> Result<(&'static str, String), 
             let files = again.sealed.manifest.iter().flat_map(|m| m.files.clone());
             let extras = Extras {
                 last_log_lines: evidence::logs(&again.journal),
-                journal_path: evidence::JOURNAL.to_owned(),
+                journal_path: evidence::journal_name(&again.dir),
                 rerun: again.journal.header.run.argv.join(" "),
                 files: files.collect(),
             };

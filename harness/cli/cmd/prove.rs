@@ -2,13 +2,12 @@
 //! to catch, and against the honest bot.
 //!
 //! Caught means: the expectation that `[catches]` names fails, while every fault was proven and every
-//! precondition held. A run that fails for another reason has not caught the defect.
+//! need and precondition held. A run that fails for another reason has not caught the defect.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
+use firedrill_report::{SensitivityCell, sensitivity_html, sensitivity_markdown};
 use firedrill_verdict::{Outcome, Verdict};
-use serde::Serialize;
 
 use crate::args::{ProveArgs, RunArgs, RunProfile};
 use crate::cmd::run;
@@ -16,18 +15,8 @@ use crate::evidence;
 use crate::exit::{Exit, Stop};
 use crate::launch;
 
-/// One cell of the table: a drill and a defect, or the honest bot.
-#[derive(Debug, Serialize)]
-struct Cell {
-    drill: String,
-    /// `None`: the honest bot.
-    defect: Option<String>,
-    /// The expectation that must fail; `None` for the honest bot.
-    expectation: Option<String>,
-    as_it_should_be: bool,
-    reason: String,
-    worst_margin: Option<f64>,
-}
+/// Worst margin that the honest bot must keep.
+const MARGIN_MIN: f64 = 0.3;
 
 pub async fn prove(args: ProveArgs) -> Result<Exit, Stop> {
     let run_args = RunArgs {
@@ -46,9 +35,11 @@ pub async fn prove(args: ProveArgs) -> Result<Exit, Stop> {
     eprintln!("seed {}", plan.seed);
     let (_switch, cancel) = launch::on_signal()?;
     let common = &run_args.common;
+    let drills = plan.drills.iter().map(|d| &d.value);
+    let whole = launch::monitored(&plan.target, drills, false)?;
     let ready = cancel
         .clone()
-        .guard(launch::ready(&plan.target, common.runtime, &common.out))
+        .guard(launch::ready(&whole, common.runtime, &common.out))
         .await;
     let ready = Arc::new(ready.map_err(|_| Stop::Interrupted)??);
     let folder = common.out.join(evidence::run_id("prove", plan.seed));
@@ -94,12 +85,14 @@ pub async fn prove(args: ProveArgs) -> Result<Exit, Stop> {
         }
         cells.push(cell);
     }
-    let table = table(&cells);
+    let table = sensitivity_markdown(&cells);
     println!("{table}");
     evidence::create(&folder)?;
     evidence::write(&folder.join("sensitivity.md"), &table)?;
     let json = serde_json::to_string_pretty(&cells).map_err(|e| Stop::Internal(e.to_string()))?;
     evidence::write(&folder.join("sensitivity.json"), &(json + "\n"))?;
+    let page = sensitivity_html(&cells).map_err(|e| Stop::Internal(e.to_string()))?;
+    evidence::write(&folder.join("report.html"), &page)?;
     println!("evidence: {}", folder.display());
     Ok(exit)
 }
@@ -109,11 +102,11 @@ fn judge(
     defect: Option<String>,
     expectation: Option<String>,
     verdict: &Verdict,
-) -> Cell {
+) -> SensitivityCell {
     let worst_margin = verdict.drills.first().and_then(|d| d.worst_margin);
     let (as_it_should_be, reason) = match &expectation {
         None => match verdict.verdict {
-            Outcome::Pass => (true, "clean".to_owned()),
+            Outcome::Pass => with_room(worst_margin),
             other => (
                 false,
                 format!("{}: {}", other.word(), verdict.reasons.join("; ")),
@@ -121,7 +114,7 @@ fn judge(
         },
         Some(id) => caught(id, verdict),
     };
-    Cell {
+    SensitivityCell {
         drill,
         defect,
         expectation,
@@ -131,7 +124,22 @@ fn judge(
     }
 }
 
-/// Whether the named expectation failed on a run whose faults and preconditions held.
+/// A bot that only just passes is one that fails on a slower day.
+fn with_room(worst_margin: Option<f64>) -> (bool, String) {
+    match worst_margin {
+        Some(margin) if margin < MARGIN_MIN => {
+            let text = format!(
+                "worst margin {:.0} %, below {:.0} %",
+                margin * 100.0,
+                MARGIN_MIN * 100.0
+            );
+            (false, text)
+        }
+        _ => (true, "clean".to_owned()),
+    }
+}
+
+/// Whether the named expectation failed on a run whose faults, needs and preconditions held.
 fn caught(expectation: &str, verdict: &Verdict) -> (bool, String) {
     let Some(drill) = verdict.drills.first() else {
         return (false, "no drill was judged".to_owned());
@@ -142,6 +150,10 @@ fn caught(expectation: &str, verdict: &Verdict) -> (bool, String) {
             false,
             format!("fault {} on {}: {why}", fault.kind, fault.target),
         );
+    }
+    if let Some(need) = drill.needs.iter().find(|n| n.verdict != Outcome::Pass) {
+        let (expected, observed) = (&need.expected, &need.observed);
+        return (false, format!("needs {expected}; observed {observed}"));
     }
     let unmet = drill
         .checks
@@ -167,36 +179,45 @@ fn caught(expectation: &str, verdict: &Verdict) -> (bool, String) {
     }
 }
 
-fn table(cells: &[Cell]) -> String {
-    let mut out =
-        String::from("| drill | bot | must fail | result | why |\n|---|---|---|---|---|\n");
-    for cell in cells {
-        let result = match (cell.as_it_should_be, &cell.defect) {
-            (true, None) => "✓ clean",
-            (true, Some(_)) => "✓ caught",
-            (false, None) => "✗ NOT CLEAN",
-            (false, Some(_)) => "✗ SLIPPED THROUGH",
-        };
-        let why: String = cell
-            .reason
-            .replace(['|', '\n'], " ")
-            .chars()
-            .take(160)
-            .collect();
-        // Writing to a string can't fail.
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {result} | {why} |",
-            cell.drill,
-            cell.defect.as_deref().unwrap_or("honest"),
-            cell.expectation.as_deref().unwrap_or("—"),
-        );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the judge says of a recorded run of a defect, changed by `spoil`.
+    fn caught_after(spoil: impl Fn(&mut Verdict)) -> (bool, String) {
+        let bytes = include_bytes!("../../../fixtures/journals/outage-fails-open/journal.jsonl");
+        let journal = firedrill_journal::read(&bytes[..]).expect("the journal is readable");
+        let mut verdict = firedrill_verdict::judge(&journal);
+        spoil(&mut verdict);
+        caught("dry-at-once", &verdict)
     }
-    let good = cells.iter().filter(|c| c.as_it_should_be).count();
-    let _ = writeln!(
-        out,
-        "\n{good} of {} cells are as they should be",
-        cells.len()
-    );
-    out
+
+    #[test]
+    fn caught_needs_faults_needs_and_preconditions_that_hold() {
+        let (good, why) = caught_after(|_| {});
+        assert!(good, "{why}");
+        let (good, why) = caught_after(|v| v.drills[0].needs[0].verdict = Outcome::Inconclusive);
+        assert!(!good && why.starts_with("needs mode LIVE"), "{why}");
+        let (good, why) = caught_after(|v| v.drills[0].faults[0].verdict = Outcome::Inconclusive);
+        assert!(!good && why.starts_with("fault pause"), "{why}");
+        let (good, why) = caught_after(|v| {
+            let check = &mut v.drills[0].checks[0];
+            (check.precondition, check.verdict) = (true, Outcome::Inconclusive);
+        });
+        assert!(!good && why.starts_with("precondition"), "{why}");
+        let (good, _) = caught_after(|v| v.drills[0].checks.clear());
+        assert!(!good);
+    }
+
+    #[test]
+    fn caught_by_another_expectation_is_not_caught() {
+        let (good, why) = caught_after(|v| {
+            let named = v.drills[0]
+                .checks
+                .iter_mut()
+                .find(|c| c.id == "dry-at-once");
+            named.expect("it is there").verdict = Outcome::Pass;
+        });
+        assert!(!good && why.starts_with("dry-at-once is PASS"), "{why}");
+    }
 }

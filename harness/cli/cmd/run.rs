@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use firedrill_journal::{Document, RunKind};
 use firedrill_plan::{Drill, Pace, Target};
 use firedrill_runner::Cancel;
+use firedrill_stack::slots;
 use firedrill_verdict::Outcome;
 use rand::RngExt as _;
 use tokio::task::JoinSet;
 
 use crate::args::{Common, RunArgs, RunProfile};
 use crate::evidence;
-use crate::execute::{self, Done, Job, STACKS_MAX};
+use crate::execute::{self, Done, Job};
 use crate::exit::{Exit, Stop};
 use crate::files::{self, Loaded};
 use crate::launch::{self, Ready};
@@ -69,9 +69,11 @@ pub async fn run(args: RunArgs) -> Result<Exit, Stop> {
     }
     let (_switch, cancel) = launch::on_signal()?;
     let out = &args.common.out;
+    let drills = plan.drills.iter().map(|d| &d.value);
+    let whole = launch::monitored(&plan.target, drills, false)?;
     let ready = cancel
         .clone()
-        .guard(launch::ready(&plan.target, args.common.runtime, out))
+        .guard(launch::ready(&whole, args.common.runtime, out))
         .await;
     let ready = Arc::new(ready.map_err(|_| Stop::Interrupted)??);
     let id = evidence::run_id("drill", plan.seed);
@@ -106,7 +108,7 @@ pub async fn run(args: RunArgs) -> Result<Exit, Stop> {
 }
 
 pub fn width(args: &RunArgs) -> usize {
-    args.jobs.unwrap_or(STACKS_MAX).max(1)
+    args.jobs.unwrap_or_else(slots::stacks_max).max(1)
 }
 
 fn pace(args: &RunArgs) -> Pace {
@@ -135,7 +137,7 @@ pub fn job(
         seed: plan.seed,
         run_id: evidence::run_id("drill", plan.seed),
         dir,
-        target: plan.target.clone(),
+        target: Arc::new(launch::monitored(&plan.target, [&drill.value], false)?),
         documents: vec![plan.target_document.clone()],
         rerun: rerun(
             drill,
@@ -145,9 +147,11 @@ pub fn job(
             &args.common.target.target,
         ),
         drills: vec![drill.clone()],
-        quiet: Duration::ZERO,
-        load: None,
+        soak: None,
+        switch: None,
+        resume: None,
         keep: args.common.keep,
+        stacks_max: width(args).max(slots::stacks_max()),
         defect,
         cancel,
     })
@@ -286,14 +290,14 @@ fn describe(drill: &Drill, pace: Pace) {
 
 /// Folders of the drills that a run wrote, or the folder itself.
 pub fn parts(dir: &Path) -> Result<Vec<PathBuf>, Stop> {
-    if dir.join(evidence::JOURNAL).exists() {
+    if firedrill_journal::find(dir).is_some() {
         return Ok(vec![dir.to_owned()]);
     }
     let entries = std::fs::read_dir(dir)
         .map_err(|e| Stop::Usage(format!("{}: {e}; give a run's folder", dir.display())))?;
     let mut parts: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join(evidence::JOURNAL).exists())
+        .filter(|path| firedrill_journal::find(path).is_some())
         .collect();
     parts.sort();
     match parts.is_empty() {

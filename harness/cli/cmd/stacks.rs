@@ -41,6 +41,7 @@ pub async fn down() -> Result<Exit, Stop> {
 
 pub async fn images(target: &std::path::Path) -> Result<Exit, Stop> {
     let target = files::target(target)?.value;
+    let target = launch::monitored(&target, [], target.prometheus.is_some())?;
     let ready = launch::ready(&target, Runtime::Auto, &std::env::temp_dir()).await?;
     for (service, reference) in &ready.images.references {
         println!("{service:<12} {reference}");
@@ -53,7 +54,7 @@ pub async fn up(args: &UpArgs) -> Result<Exit, Stop> {
     let defect = launch::defect(&target)?;
     let ready = launch::ready(&target, Runtime::Auto, &std::env::temp_dir()).await?;
     let secrets = resolve_secrets(&target).map_err(|e| Stop::Environment(e.to_string()))?;
-    let set = launch::settings(&args.set)?;
+    let set = launch::settings(&args.set, &target)?;
     let env = target
         .app_services()
         .map(|s| (s.name.clone(), set.clone()))

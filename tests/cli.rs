@@ -118,7 +118,7 @@ struct Mistake {
     says: &'static [&'static str],
 }
 
-const MISTAKES: [Mistake; 10] = [
+const MISTAKES: [Mistake; 12] = [
     Mistake {
         file: DRILL,
         good: "accepted = 10",
@@ -220,6 +220,23 @@ const MISTAKES: [Mistake; 10] = [
             "expected",
             "did you mean \"allow_dirty\"?",
         ],
+    },
+    Mistake {
+        file: "drills/gates/smoke.toml",
+        good: "\"audit.lost\"",
+        bad: "\"audit.lots\"",
+        at: "\"audit.lots\"",
+        says: &[
+            "unknown figure \"audit.lots\"",
+            "did you mean \"audit.lost\"?",
+        ],
+    },
+    Mistake {
+        file: "drills/gates/smoke.toml",
+        good: "\"audit.duplicates\"",
+        bad: "\"drill.redis-outige.recovery_ms\"",
+        at: "\"drill.redis-outige.recovery_ms\"",
+        says: &["did you mean \"drill.redis-outage.recovery_ms\"?"],
     },
 ];
 
@@ -365,6 +382,11 @@ fn bad_usage_ends_64() {
         &["run", "redis-outage", "--set", "NOTHING"],
         &["NOTHING", "KEY=VALUE"],
     );
+    // A defect that came in as a setting would be missing on the verdict, and could pass a gate.
+    project.refuses(
+        &["run", "redis-outage", "--set", "BOT_DEFECT=fails-open"],
+        &["BOT_DEFECT=fails-open", "before the command"],
+    );
 }
 
 #[test]
@@ -385,6 +407,30 @@ fn a_target_marked_production_is_left_alone() {
     ] {
         project.refuses(args, &["marked production"]);
     }
+}
+
+#[test]
+fn an_alert_that_the_rules_lack_and_rules_that_are_broken_are_refused() {
+    let (drill, rules) = ("drills/alert-redis-outage.toml", "drills/alerts/vanta.yml");
+    let project = Project::new();
+    let misspelt = "{ alert = \"ModeNotLife\"";
+    let place = project.breaks(
+        drill,
+        "{ alert = \"ModeNotLive\"",
+        misspelt,
+        "\"ModeNotLife",
+    );
+    let nearest = "did you mean \"ModeNotLive\"?";
+    project.refuses(&["run", "alert-redis-outage"], &[&place, nearest]);
+
+    let project = Project::new();
+    let place = project.breaks(rules, "expr: up == 0", "exprr: up == 0", "exprr");
+    let place = place.trim_start_matches("drills/");
+    project.refuses(
+        &["run", "alert-redis-outage"],
+        &[drill, place, "did you mean \"expr\"?"],
+    );
+    project.refuses(&["check", rules], &[place, "did you mean \"expr\"?"]);
 }
 
 #[test]

@@ -23,6 +23,8 @@ errors, with line, column and the nearest name); `firedrill run NAME` runs it; `
   Upper bounds count from proven edges, lower bounds from requested ones. A phase's window runs from proven to heal-requested.
 - **A check counts only with data.** Too few samples, a gap, a field that isn't there, a stream that wasn't attached:
   INCONCLUSIVE. A `precondition` that doesn't hold is INCONCLUSIVE, not FAIL.
+- **`each = [...]`** makes one expectation stand for several, called `id/value`, with `{each}` filled in. Phases and expectations
+  can be written as `[[phase]]`, `[[expect]]` blocks or as lists, `phase = [...]`, `expect = [...]`, as reads best.
 - **`[catches]`** says which deliberate bug of the target must make which expectation fail.
 - Each bound's `source` is a line of the seed documents or a section of the bot's contract.
 
@@ -30,6 +32,19 @@ errors, with line, column and the nearest name); `firedrill run NAME` runs it; `
 
 | drill | what it shows | phases, quick / full | catches |
 |---|---|---|---|
+";
+
+const POLICY: &str = "A policy says what a release must have shown. Which statement of the seed documents each of its items carries stands in
+[gates/SOURCES.md](gates/SOURCES.md).
+
+- **Figures** come from verdicts, **expressions** from recorded samples: a sample of the probe `promql:DIGEST` (of the
+  expression with the target's names filled in), field `value`. Other series: `log:errors` and `log:warnings` (unexpected lines a minute), `setting:NAME`, both with
+  field `value`; `step:ID`, field `verified`, for each step of a stage or roll-back; `trigger:ID`, field `reason`, for one pulled by hand.
+- **A run is evidence of the stage** whose `profile` it has. An item with `stage` is judged in each of them by its own runs.
+- **What nothing recorded is INCONCLUSIVE**, and so is a window with less than nine tenths of its due values, a gap of more than three
+  steps, or a value with fewer events behind it than `min_volume`. A gap also starts `for` anew.
+- **Lints** are warnings; `accept = \"reason\"` on the item silences its own, and must silence something.
+
 ";
 
 #[test]
@@ -90,6 +105,11 @@ fn generated() -> String {
     out.push_str("## Grammar of a profile\n\n");
     out.push_str(&reference(FileKind::Profile));
     out.push_str("## Grammar of a policy\n\n");
+    out.push_str(POLICY);
     out.push_str(&reference(FileKind::Policy));
+    out.push_str("## Grammar of waivers (`drills/gates/waivers.toml`, `gate --waiver FILE`)\n\n");
+    out.push_str(&reference(FileKind::Waivers));
+    out.push_str("## Grammar of attestations (`gate --attestations FILE`)\n\n");
+    out.push_str(&reference(FileKind::Attestations));
     out
 }

@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use firedrill_journal::{EdgeKind, EndReason, Event, Journal};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::{firedrill, root};
@@ -337,4 +339,113 @@ fn after_sigkill_the_janitor_heals_and_leaves_nothing() {
         "{:?}",
         verdict.reasons
     );
+}
+
+/// What came of one SIGKILL.
+struct Killed {
+    after: Duration,
+    /// Whether a container was paused, and how long it stayed so.
+    unpaused: Option<Duration>,
+    /// When something of the run was seen last.
+    gone: Duration,
+}
+
+/// Starts `redis-outage`, kills the program so long after its run began, and watches what it left until
+/// nobody is there any more who could leave something.
+fn kill_after(after: Duration) -> Killed {
+    let temporary = TempDir::new().expect("a temporary folder");
+    let out = temporary.path().join("out");
+    let mut child = firedrill(&root())
+        .args(["run", "redis-outage", "--seed", "7", "--out"])
+        .arg(&out)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the executable starts");
+    let dir = wait("the run begins", FAULT_WITHIN, || {
+        let dir = fs::read_dir(&out).ok()?.next()?.ok()?.path();
+        firedrill_journal::read_file(&dir.join("journal.jsonl")).ok()?;
+        Some(dir)
+    });
+    let run_id = journal(&dir).header.run.id;
+    std::thread::sleep(after);
+    let label = label(&run_id);
+    let frozen = docker(&["ps", "-q", "--filter", &label, "--filter", "status=paused"]);
+    let pid = i32::try_from(child.id()).expect("a process number");
+    kill_process(Pid::from_raw(pid).expect("a process number"), Signal::KILL).expect("it is sent");
+    let killed = Instant::now();
+    let unpaused = frozen.first().map(|container| {
+        wait("it isn't paused any more", HEALED_WITHIN, || {
+            (paused(container) != Some(true)).then_some(killed.elapsed())
+        })
+    });
+    let mut gone = killed.elapsed();
+    wait("the janitor is done", HEALED_WITHIN, || {
+        let mut left = docker(&["ps", "-aq", "--filter", &label]);
+        left.extend(docker(&["network", "ls", "-q", "--filter", &label]));
+        left.extend(docker(&["volume", "ls", "-q", "--filter", &label]));
+        if !left.is_empty() {
+            gone = killed.elapsed();
+        }
+        processes_named(&format!("janitor {run_id}"))
+            .is_empty()
+            .then_some(())
+    });
+    let status = child.wait().expect("its state is known");
+    assert_eq!(
+        status.signal(),
+        Some(Signal::KILL.as_raw()),
+        "it ended before"
+    );
+    Killed {
+        after,
+        unpaused,
+        gone,
+    }
+}
+
+/// `just sigkill`: takes minutes, and what it measures is not how it shares the machine with other tests.
+#[test]
+#[ignore = "minutes long; just sigkill runs it"]
+fn sigkill_at_random_moments() {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let (times, seed) = (
+        number("FIREDRILL_TEST_KILLS").unwrap_or(20),
+        number("FIREDRILL_TEST_SEED").unwrap_or(7),
+    );
+    println!("FIREDRILL_TEST_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut all = Vec::new();
+    for round in 1..=times {
+        // From the first container to the end of the outage.
+        let killed = kill_after(Duration::from_millis(rng.random_range(0..18_000)));
+        let (after, gone) = (killed.after, killed.gone);
+        let frozen = match killed.unpaused {
+            Some(unpaused) => format!("unpaused after {unpaused:.3?}"),
+            None => "nothing was paused".to_owned(),
+        };
+        println!("{round:>3}: killed at {after:>6.1?}: {frozen}; all gone after {gone:.3?}");
+        all.push(killed);
+    }
+    spread(
+        "unpaused",
+        all.iter().filter_map(|k| k.unpaused),
+        UNPAUSED_WITHIN,
+    );
+    spread("gone", all.iter().map(|k| k.gone), REMOVED_WITHIN);
+}
+
+fn spread(what: &str, times: impl Iterator<Item = Duration>, within: Duration) {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    let (Some(min), Some(max)) = (times.first(), times.last()) else {
+        panic!("{what}: none was measured");
+    };
+    let median = times[times.len() / 2];
+    println!(
+        "{what}: {} times, min {min:.3?}, median {median:.3?}, max {max:.3?}",
+        times.len()
+    );
+    assert!(*max <= within, "{what}: {max:?}, at most {within:?} wanted");
 }

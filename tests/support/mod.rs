@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -111,4 +112,16 @@ impl Recorded {
         let text = |word: &Value| word.as_str().expect("a list of words").to_owned();
         words.iter().map(text).collect()
     }
+}
+
+/// Where each line of a journal begins and ends, its newline included.
+pub fn lines(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut from = 0;
+    let all = bytes.split_inclusive(|byte| *byte == b'\n');
+    all.map(|line| {
+        let range = from..from + line.len();
+        from = range.end;
+        range
+    })
+    .collect()
 }

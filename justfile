@@ -35,6 +35,10 @@ bench:
     cargo run --release --example bench
     cargo run --release -p firedrill-verdict --example audit_bench
 
+# How often the drift test cries wolf in honest soaks, and how many leaks it finds: just drift-study [SOAKS] [SEED…]
+drift-study *ARGS:
+    cargo run --release -p firedrill-verdict --example drift_study -- {{ARGS}}
+
 # Each drill against each defect that it claims to catch, and against the honest bot.
 prove *DRILLS:
     cargo run --release -- prove {{DRILLS}}
@@ -43,6 +47,11 @@ prove *DRILLS:
 honest N="20" *DRILLS:
     harness/honest.sh {{N}} {{DRILLS}}
 
+# Kill a drill's process at N random moments, and measure what its janitor makes of that.
+sigkill N="20":
+    FIREDRILL_TEST_KILLS={{N}} cargo test --test interrupt sigkill_at_random_moments -- --ignored --nocapture
+
 # Write the generated documentation anew.
 bless:
-    FIREDRILL_BLESS=1 cargo test --test docs
+    FIREDRILL_BLESS=1 cargo test --test docs --test seed_map
+    FIREDRILL_BLESS=1 cargo test --test false_green the_page_is_written_from_the_table

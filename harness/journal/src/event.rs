@@ -163,6 +163,9 @@ pub struct Edge {
     /// What was observed, independently of the call that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
+    /// Of a healed fault: whether anything of the target met it. Not there where nothing counts that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub felt: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -286,6 +289,19 @@ pub enum FactSource {
     Engine,
     /// An act of the drill itself: a key written, a service restarted.
     Act,
+}
+
+/// What facts of [`FactSource::Act`] are called that the harness records of itself.
+pub mod act {
+    /// A soak's time begins, or goes on: `elapsed_ms` of it had passed.
+    pub const BEGINS: &str = "soak_begins";
+    /// A soak's time is over: its load ends, and the target may finish.
+    pub const ENDS: &str = "soak_ends";
+    /// The harness ends a `service` and starts it anew because a fault can't be undone otherwise: `state` is
+    /// `begins` or `ended`.
+    pub const FORCED: &str = "forced_heal";
+    /// What must never happen, as somebody saw it who looked on.
+    pub const OFFENCE: &str = "zero_tolerance";
 }
 
 /// A stream of facts that must have been attached for its silence to mean anything.

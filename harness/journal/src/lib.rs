@@ -16,7 +16,7 @@ mod tests;
 pub use event::{
     Document, DocumentRole, Edge, EdgeKind, End, EndReason, Envelope, EpisodeInfo, Event, Fact,
     FactSource, FaultRef, Header, Op, OpState, Part, RunInfo, RunKind, SCHEMA, Sample,
-    SampleResult, SignalRef, Stream, StreamState, Subject,
+    SampleResult, SignalRef, Stream, StreamState, Subject, act,
 };
 pub use reader::{
     Journal, Lines, Position, ReadError, Truncation, find, open, read, read_file, read_run,

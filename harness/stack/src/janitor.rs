@@ -14,7 +14,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::engine::{Engine, EngineError};
-use crate::sweep::{Swept, sweep_run};
+use crate::owner::Owner;
+use crate::sweep::{Swept, sweep_owned};
 
 const READY: &str = "ready";
 const DONE: &[u8] = b"done\n";
@@ -22,7 +23,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(5);
 /// What was being created when the harness died may turn up this much later.
 const AFTERMATH: Duration = Duration::from_secs(1);
-const ROUND_EVERY: Duration = Duration::from_millis(150);
+const ROUND_EVERY: Duration = Duration::from_millis(50);
 /// An engine that can't be moved to remove what is left doesn't keep the janitor for ever.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
@@ -111,10 +112,13 @@ impl Janitor {
     }
 }
 
-/// Body of the hidden subcommand: waits for the harness's end, and removes what the run left.
+/// Body of the hidden subcommand: waits for the end of the harness that started it, and removes what that one
+/// left of the run. Whoever takes the run up again has a janitor of its own.
 pub async fn main(run_id: &str) -> Result<Swept, JanitorError> {
     let _deaf = ignore_signals().map_err(JanitorError::Signals)?;
     let engine = Engine::connect().await?;
+    // Asked before the answer that the harness waits for: until then it has made nothing, and it lives.
+    let owner = Owner::parent();
     let mut stdout = tokio::io::stdout();
     let hello = async {
         stdout.write_all(format!("{READY}\n").as_bytes()).await?;
@@ -132,17 +136,17 @@ pub async fn main(run_id: &str) -> Result<Swept, JanitorError> {
     if word == DONE {
         return Ok(Swept::default());
     }
-    clean_up(&engine, run_id).await
+    clean_up(&engine, run_id, &owner).await
 }
 
 /// A request of the harness may still have been under way when it died, and its container appear
 /// after the first round. It is over once nothing has been found for a while.
-async fn clean_up(engine: &Engine, run_id: &str) -> Result<Swept, JanitorError> {
+async fn clean_up(engine: &Engine, run_id: &str, owner: &Owner) -> Result<Swept, JanitorError> {
     let started = Instant::now();
     let mut total = Swept::default();
     let mut found_last = started;
     loop {
-        let round = sweep_run(engine, run_id).await;
+        let round = sweep_owned(engine, run_id, owner).await;
         match &round {
             Ok(swept) if *swept == Swept::default() => {
                 if found_last.elapsed() >= AFTERMATH {

@@ -23,7 +23,15 @@ pub(crate) struct Owner {
 impl Owner {
     /// The process that is running.
     pub(crate) fn current() -> Owner {
-        let pid = std::process::id();
+        Owner::of(std::process::id())
+    }
+
+    /// The process that started this one. Only as long as it lives.
+    pub(crate) fn parent() -> Owner {
+        Owner::of(std::os::unix::process::parent_id())
+    }
+
+    fn of(pid: u32) -> Owner {
         Owner {
             pid,
             started: start_time(pid).unwrap_or_default(),

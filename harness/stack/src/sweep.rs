@@ -47,6 +47,18 @@ pub async fn sweep_run(engine: &Engine, run_id: &str) -> Result<Swept, EngineErr
     remove(engine, &format!("{LABEL}={run_id}"), |_| true).await
 }
 
+/// Removes what that owner made for a run. Another one may have taken the run up again by now.
+pub(crate) async fn sweep_owned(
+    engine: &Engine,
+    run_id: &str,
+    owner: &Owner,
+) -> Result<Swept, EngineError> {
+    remove(engine, &format!("{LABEL}={run_id}"), |labels| {
+        Owner::from_labels(labels).as_ref() == Some(owner)
+    })
+    .await
+}
+
 async fn remove(
     engine: &Engine,
     label: &str,
@@ -57,46 +69,38 @@ async fn remove(
     let options = ListContainersOptionsBuilder::new()
         .all(true)
         .filters(&filters);
-    let containers = engine
-        .call(
-            "listing containers",
-            QUICK,
-            docker.list_containers(Some(options.build())),
-        )
-        .await?;
-    let mut ids = Vec::new();
-    let mut paused = Vec::new();
-    for container in containers {
-        let labels = container.labels.unwrap_or_default();
-        let Some(id) = container.id.filter(|_| doomed(&labels)) else {
-            continue;
-        };
-        if container.state == Some(ContainerSummaryStateEnum::PAUSED) {
-            paused.push(id.clone());
-        }
-        ids.push(id);
-    }
-    // What is frozen is thawed first: removing takes long enough that others would meet it frozen. If
-    // it can't be thawed, it is removed all the same.
-    let thawing = paused.iter().map(|id| async move {
-        let unpause = engine.docker().unpause_container(id);
-        engine.call("unpausing a container", THAW, unpause).await
-    });
-    for error in join_all(thawing).await.into_iter().filter_map(Result::err) {
-        tracing::debug!(%error, "thawing before the removal");
-    }
-    let removed = join_all(ids.iter().map(|id| remove_container(engine, id))).await;
-    let containers = count(removed)?;
-
+    let listing = engine.call(
+        "listing containers",
+        QUICK,
+        docker.list_containers(Some(options.build())),
+    );
     let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
-    let networks = engine
-        .call(
-            "listing networks",
-            QUICK,
-            docker.list_networks(Some(options)),
-        )
-        .await?;
-    let ids = networks.into_iter().filter_map(|network| {
+    let networks = engine.call(
+        "listing networks",
+        QUICK,
+        docker.list_networks(Some(options)),
+    );
+    let (containers, networks) = tokio::join!(listing, networks);
+    let mut found = Vec::new();
+    for container in containers? {
+        let labels = container.labels.unwrap_or_default();
+        let paused = container.state == Some(ContainerSummaryStateEnum::PAUSED);
+        found.extend(
+            container
+                .id
+                .filter(|_| doomed(&labels))
+                .map(|id| (id, paused)),
+        );
+    }
+    // Each on its own: none waits for another one to thaw or to die.
+    let removing = found.iter().map(|(id, paused)| async move {
+        if *paused {
+            thaw(engine, id).await;
+        }
+        remove_container(engine, id).await
+    });
+    let containers = count(join_all(removing).await)?;
+    let ids = networks?.into_iter().filter_map(|network| {
         let labels = network.labels.unwrap_or_default();
         network.id.filter(|_| doomed(&labels))
     });
@@ -106,6 +110,16 @@ async fn remove(
         containers,
         networks: count(removed)?,
     })
+}
+
+/// What is frozen is thawed before it is removed: removing takes long enough that others would meet it frozen.
+/// If it can't be thawed, it is removed all the same.
+async fn thaw(engine: &Engine, id: &str) {
+    let unpause = engine.docker().unpause_container(id);
+    let thawed = engine.call("unpausing a container", THAW, unpause).await;
+    if let Err(error) = thawed {
+        tracing::debug!(%error, "thawing before the removal");
+    }
 }
 
 fn count(removed: Vec<Result<bool, EngineError>>) -> Result<usize, EngineError> {

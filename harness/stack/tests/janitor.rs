@@ -3,12 +3,13 @@
 mod common;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use firedrill_stack::{Engine, Janitor, Swept, images, sweep_run};
+use firedrill_stack::{Engine, Janitor, Stack, Swept, UpOptions, images, sweep, sweep_run};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -23,15 +24,10 @@ async fn count(run_id: &str) -> Result<usize, Box<dyn Error>> {
     Ok(String::from_utf8(output.stdout)?.lines().count())
 }
 
-#[tokio::test]
-async fn a_killed_harness_is_cleaned_up_after() -> Outcome {
-    let engine = Engine::connect().await?;
-    let helper = common::helper()?;
-    let target = common::target(vec![common::redis()]);
-    images::provision(&engine, &target, &helper, &mut |_| {}).await?;
-    let run_id = format!("test-killed-{}", std::process::id());
-    let mut lead = Command::new(&helper)
-        .args(["lead", &run_id])
+/// A harness of its own process, once its stack is up and paused.
+async fn lead(helper: &Path, run_id: &str) -> Result<Child, Box<dyn Error>> {
+    let mut lead = Command::new(helper)
+        .args(["lead", run_id])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -40,6 +36,17 @@ async fn a_killed_harness_is_cleaned_up_after() -> Outcome {
     let mut lines = BufReader::new(stdout).lines();
     let line = tokio::time::timeout(Duration::from_secs(40), lines.next_line()).await??;
     assert_eq!(line.as_deref(), Some("paused"));
+    Ok(lead)
+}
+
+#[tokio::test]
+async fn a_killed_harness_is_cleaned_up_after() -> Outcome {
+    let engine = Engine::connect().await?;
+    let helper = common::helper()?;
+    let target = common::target(vec![common::redis()]);
+    images::provision(&engine, &target, &helper, &mut |_| {}).await?;
+    let run_id = format!("test-killed-{}", std::process::id());
+    let mut lead = lead(helper.as_ref(), &run_id).await?;
     assert_eq!(count(&run_id).await?, 1);
 
     lead.kill().await?;
@@ -52,6 +59,33 @@ async fn a_killed_harness_is_cleaned_up_after() -> Outcome {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("removed {:?} after SIGKILL", killed.elapsed());
+    Ok(())
+}
+
+/// A run is taken up again under its old id while the janitor of the harness that died is still at it.
+#[tokio::test]
+async fn the_stack_of_who_takes_the_run_up_again_is_left_alone() -> Outcome {
+    let engine = Engine::connect().await?;
+    let helper = common::helper()?;
+    let target = common::target(vec![common::redis()]);
+    let images = images::provision(&engine, &target, &helper, &mut |_| {}).await?;
+    let run_id = format!("test-again-{}", std::process::id());
+    let mut lead = lead(helper.as_ref(), &run_id).await?;
+    lead.kill().await?;
+    let killed = Instant::now();
+    sweep(&engine).await?;
+    let options = UpOptions {
+        run_id: run_id.clone(),
+        ..UpOptions::default()
+    };
+    let stack = Stack::up(&engine, &images, &target, options).await?;
+    // The janitor looks for a second after what it found last, and for what came late.
+    while killed.elapsed() < Duration::from_secs(5) {
+        let seen = count(&run_id).await?;
+        assert_eq!(seen, 1, "{:?} after the SIGKILL", killed.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stack.down().await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use firedrill_stack::{
     ContainerEvent, Engine, Images, LogSource, Stack, StackError, Swept, UpError, UpOptions,
@@ -40,6 +40,12 @@ async fn get(stack: &Stack, service: &str, path: &str) -> Result<String, Box<dyn
         .split_once("\r\n\r\n")
         .map(|(_, body)| body.to_string());
     body.ok_or_else(|| "no body".into())
+}
+
+/// Nanoseconds since the epoch.
+fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX)
 }
 
 async fn event(
@@ -213,7 +219,7 @@ async fn handles_act_and_observe() -> Outcome {
     let target = common::target(vec![common::redis(), common::app("webhook")]);
     let found = provide(&engine, &target).await?;
     let stack = Stack::up(&engine, &found, &target, options("handles")).await?;
-    let mut events = stack.events();
+    let mut events = stack.events(now_ns());
     let mut logs = stack.logs("webhook", 0)?;
     let line = tokio::time::timeout(SOON, logs.next())
         .await?

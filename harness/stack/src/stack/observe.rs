@@ -2,7 +2,7 @@
 //! is bounded here; nothing of it is believed.
 
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerStatsResponse, EventMessage};
@@ -97,16 +97,15 @@ impl Stack {
         Ok(lines.boxed())
     }
 
-    /// Container events of this run, from now on: what happens between this call and the first look at
-    /// the stream is in it too.
+    /// Container events of this run since a moment (nanoseconds since the epoch) and from now on. The engine
+    /// keeps its last few hundred events only: whether it tells everything since then, it doesn't say.
     pub fn events(
         &self,
-    ) -> impl Stream<Item = Result<ContainerEvent, StackError>> + Send + Unpin + 'static {
+        since_ns: i64,
+    ) -> impl Stream<Item = Result<ContainerEvent, StackError>> + Send + Unpin + use<> {
         let run = format!("{LABEL}={}", self.run_id);
         let filters = HashMap::from([("label", vec![run.as_str()]), ("type", vec!["container"])]);
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = Duration::from_nanos(u64::try_from(since_ns).unwrap_or_default());
         let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
         let options = EventsOptionsBuilder::new()
             .since(&since)

@@ -29,6 +29,7 @@ fn service(name: &str, role: Role, image: ImageSource, port: u16, healthy: Healt
         ports: BTreeMap::from([("main".to_string(), port)]),
         healthy,
         logs: true,
+        heartbeat: None,
         expected_errors: Vec::new(),
         memory_max: None,
     }

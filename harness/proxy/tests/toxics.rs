@@ -54,10 +54,10 @@ async fn small_latency_is_precise() {
         all.push(timed(&mut stream).await);
     }
     all.sort();
-    let median = all[7];
+    // A busy machine only adds to what the toxic adds: the quickest of them shows how precise the toxic itself is.
     assert!(
-        median >= Duration::from_millis(2) && median < Duration::from_micros(3_500),
-        "{median:?}"
+        all[0] >= Duration::from_millis(2) && all[0] < Duration::from_micros(3_500),
+        "{all:?}"
     );
 }
 

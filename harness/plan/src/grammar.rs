@@ -4,6 +4,7 @@ mod drill;
 mod gate;
 mod observe;
 mod policy;
+mod signatures;
 mod soak;
 mod target;
 mod watch;

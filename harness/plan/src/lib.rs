@@ -10,6 +10,7 @@ mod drill;
 mod expand;
 mod gate;
 mod grammar;
+mod log;
 mod model;
 mod monitor;
 mod names;
@@ -44,7 +45,7 @@ pub use policy::{
     Known, TargetSeries, check_figures, parse_attestations, parse_policy, parse_waivers,
 };
 pub use reference::reference;
-pub use rules::{ExportedRule, Fires, RuleFile, RuleOfFile, export_rules, parse_rules};
+pub use rules::{ExportedRule, Fires, RuleFile, RuleOfFile, export_rules, parse_rules, rules_of};
 pub use schema::{FileKind, schema};
 pub use signal::Signal;
 pub use spec::{Key, Table, Ty};

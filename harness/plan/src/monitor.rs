@@ -66,6 +66,7 @@ impl Target {
                 path: "/-/ready".to_owned(),
             },
             logs: false,
+            heartbeat: None,
             expected_errors: Vec::new(),
             memory_max: None,
         });

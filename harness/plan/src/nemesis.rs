@@ -108,7 +108,7 @@ impl Schedule {
     }
 }
 
-/// A drill that sets its own environment changes the stack under all the others.
+/// A drill that changes the stack under all the others, or that others disturb, wants one of its own.
 fn fits(profile: &Profile, drill: &Drill, of: usize) -> Result<(), NoSchedule> {
     let unfit = |why: String| {
         Err(NoSchedule::Unfit {
@@ -121,6 +121,17 @@ fn fits(profile: &Profile, drill: &Drill, of: usize) -> Result<(), NoSchedule> {
     }
     if profile.mix.is_some() && drill.replicas.values().any(|n| *n > 1) {
         return unfit("it needs more than one instance, and the stack is shared".to_owned());
+    }
+    let mut acts = drill.phases.iter().flat_map(|p| &p.acts);
+    let alone = acts.find_map(|a| match a.kind {
+        ActKind::Recreate { .. } => Some("it makes containers anew"),
+        ActKind::Restore => Some("it restores the database"),
+        _ => None,
+    });
+    if let (true, Some(what)) = (profile.mix.is_some(), alone) {
+        return unfit(format!(
+            "{what}, and what the other drills and the audit know of the stack would no longer hold"
+        ));
     }
     if profile.mix.is_some() && drill.load.is_none() {
         let why = "it has no load of its own: it wants a stack where nothing else happens";

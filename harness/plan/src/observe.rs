@@ -9,6 +9,7 @@ use crate::diag::{Problem, list};
 use crate::drill::Cx;
 use crate::expand;
 use crate::grammar::OPERATORS;
+use crate::log;
 use crate::model::*;
 use crate::monitor::PROMETHEUS;
 use crate::names::known;
@@ -195,6 +196,7 @@ fn observe(cx: &mut Cx<'_, '_>, node: Node<'_>, probes: &mut Probes) -> Vec<Obse
         false => ("count", is),
     };
     let selected = node.node(key).map(|n| selectors(cx, n)).unwrap_or_default();
+    log::can_be_found(cx, node, is.as_ref());
     if key == "count" && matches!(is, Some(Predicate::AtLeast(n)) if n <= 0.0) {
         cx.sink.lint(
             node.at("at_least"),
@@ -343,6 +345,7 @@ fn selectors(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(FactSelector, Option<S
             cx.sink
                 .error(log.at, problem.expected("logs = true in the target file"));
         }
+        log::like_fits(cx, node);
         let selector = FactSelector::Log {
             service: log.owned(),
             pattern: node.string("matches"),
@@ -487,14 +490,17 @@ fn kinds(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<(ProbeKind, String)> {
         };
         let path = node
             .maybe_string("path")
-            .unwrap_or_else(|| "/metrics".to_string());
+            .unwrap_or_else(|| METRICS_PATH.to_string());
         return service_keys(cx, node)
             .into_iter()
             .map(|service| {
+                let beats = cx.target.service(&service);
+                let heartbeat = beats.and_then(|s| s.heartbeat.clone());
                 let kind = ProbeKind::Metrics {
                     service,
                     path: path.clone(),
                     series: vec![series.clone()],
+                    heartbeat: heartbeat.filter(|h| h.path == path),
                 };
                 (kind, text.owned())
             })

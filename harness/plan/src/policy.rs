@@ -57,6 +57,8 @@ struct Cx<'a, 's> {
     checkpoints: Vec<String>,
     items: Vec<String>,
     rules: Vec<String>,
+    /// Rules that a step can be held to: a look at their expression is enough.
+    shown_at_once: Vec<String>,
     imports: Vec<String>,
     rollbacks: Vec<String>,
     roles: Vec<String>,
@@ -81,6 +83,7 @@ fn decode(
         checkpoints: ids("checkpoint"),
         items: ITEMS.iter().flat_map(|key| ids(key)).collect(),
         rules: ids("rule"),
+        shown_at_once: shown_at_once(root),
         imports: ids("import"),
         rollbacks: ids("rollback"),
         roles: root.strings("roles"),
@@ -115,10 +118,18 @@ fn decode(
         evidence: cx.each(root, "evidence", items::evidence),
         imports: cx.each(root, "import", items::import),
         attest: cx.each(root, "attest", items::attest),
+        signatures: signatures(&mut cx, root),
         rollbacks: cx.each(root, "rollback", stages::rollback),
     };
     lints::all(&mut cx, root, &policy);
     policy
+}
+
+/// Rules about an expression that are compared with nothing else.
+fn shown_at_once(root: Node<'_>) -> Vec<String> {
+    let nodes = root.nodes("rule").into_iter();
+    let alone = nodes.filter(|n| n.has("expr") && !n.has("baseline"));
+    alone.filter_map(|n| n.maybe_string("id")).collect()
 }
 
 /// Ids are given once in their namespace.
@@ -163,6 +174,14 @@ impl<'a> Cx<'a, '_> {
             self.sink.muted = false;
         }
         all
+    }
+
+    /// A drill by its name. Without any drill at hand (a policy that a journal holds) there is nothing to
+    /// compare with.
+    fn drill(&mut self, name: Text<'_>) {
+        if !self.known.drills.is_empty() {
+            known(self.sink, "drill", name, &self.known.drills);
+        }
     }
 
     fn role(&mut self, node: Node<'_>, key: &str) -> Option<String> {
@@ -250,9 +269,11 @@ fn requires(cx: &mut Cx<'_, '_>, root: Node<'_>) -> Requires {
         return Requires::default();
     };
     unique(cx.sink, "drill", node.texts("drills"));
-    let drills = cx.known.drills.clone();
+    for drill in node.texts("drills") {
+        cx.drill(drill);
+    }
     let requires = Requires {
-        drills: cx.names(node, "drills", "drill", &drills),
+        drills: node.strings("drills"),
         profile: node.maybe_string("profile"),
         runtime: node.maybe_string("runtime"),
         allow_dirty: node.bool("allow_dirty").unwrap_or(false),
@@ -265,6 +286,20 @@ fn requires(cx: &mut Cx<'_, '_>, root: Node<'_>) -> Requires {
         );
     }
     requires
+}
+
+fn signatures(cx: &mut Cx<'_, '_>, root: Node<'_>) -> Option<Signatures> {
+    let node = root.node("signatures")?;
+    unique(cx.sink, "role", node.texts("of"));
+    let roles = cx.roles.clone();
+    let of = cx.names(node, "of", "role", &roles);
+    let need = node.small("need").unwrap_or(of.len());
+    if need == 0 || need > of.len() {
+        let problem = Problem::new(format!("{need} signatures of {} roles", of.len()));
+        let expected = format!("a number from 1 to {}", of.len());
+        cx.sink.error(node.at("need"), problem.expected(expected));
+    }
+    Some(Signatures { need, of })
 }
 
 /// Checks the figures that a policy's rules name against those that a verdict holds: one that no

@@ -1,7 +1,7 @@
 //! PromQL at load time: is it PromQL at all, and is it one of the expressions that look right and see
 //! nothing? Parsed only; what an expression is worth is asked of a real Prometheus, never computed here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use promql_parser::label::{MatchOp, Matcher, Matchers};
@@ -84,10 +84,27 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether a series of a scrape job could be meant.
-    pub fn may_be_of_job(&self, job: &str) -> bool {
-        let mut about = self.labels.iter().filter(|m| m.name == "job");
-        about.all(|matcher| matcher.is_match(job))
+    /// Whether series of a scraped target could be meant: nothing in its labels speaks against it.
+    pub fn may_be_of(&self, target: &BTreeMap<String, String>) -> bool {
+        let mut known = self
+            .of_targets()
+            .filter_map(|m| Some((m, target.get(&m.name)?)));
+        known.all(|(matcher, value)| matcher.is_match(value))
+    }
+
+    /// Whether a target that may be meant carries a label that is asked for: then it is meant.
+    pub fn is_told_by(&self, target: &BTreeMap<String, String>) -> bool {
+        self.of_targets().any(|m| target.contains_key(&m.name))
+    }
+
+    /// The matchers that a target's labels can speak to: its name is that of the series by which it is known.
+    fn of_targets(&self) -> impl Iterator<Item = &Matcher> {
+        self.labels.iter().filter(|m| m.name != "__name__")
+    }
+
+    /// The label matchers, the name's left out, as PromQL writes them, in order.
+    pub fn matchers(&self) -> BTreeSet<String> {
+        self.of_targets().map(ToString::to_string).collect()
     }
 
     /// The series with its equalities alone: what must exist for the selector to be able to see anything.
@@ -476,7 +493,28 @@ mod tests {
             ]
         );
         assert_eq!(found[0].exact(), r#"a{job="x"}"#);
-        assert!(found[0].may_be_of_job("x") && !found[0].may_be_of_job("y"));
-        assert!(found[1].may_be_of_job("y") && found[2].is_own());
+        let target = |job: &str| BTreeMap::from([("job".to_owned(), job.to_owned())]);
+        assert!(found[0].may_be_of(&target("x")) && !found[0].may_be_of(&target("y")));
+        assert!(found[1].may_be_of(&target("y")) && found[2].is_own());
+        assert!(found[0].is_told_by(&target("x")) && !found[1].is_told_by(&target("x")));
+        let matchers: Vec<String> = found[0].matchers().into_iter().collect();
+        assert_eq!(matchers, [r#"job="x""#, r#"status=~"5..""#]);
+    }
+
+    #[test]
+    fn a_name_in_braces_says_nothing_of_a_target() {
+        let target = [("__name__", "up"), ("job", "x"), ("instance", "a:1")];
+        let target = target.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let target = BTreeMap::from(target);
+        for (expr, may, told) in [
+            (r#"sum({__name__="x_total"})"#, true, false),
+            (r#"sum({__name__=~".+"})"#, true, false),
+            (r#"sum({__name__="x_total",job="x"})"#, true, true),
+            (r#"sum({__name__="x_total",job="y"})"#, false, true),
+        ] {
+            let found = selectors(expr).expect("it is PromQL");
+            let seen = (found[0].may_be_of(&target), found[0].is_told_by(&target));
+            assert_eq!(seen, (may, told), "{expr}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Rules files of Prometheus: read, so that an alert that no file defines is an error before anything is
 //! started; and written, so that the rules of a policy can be loaded where the canary is watched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use saphyr_parser::{Event, Parser};
 
 use crate::Diagnostics;
 use crate::diag::{Problem, Sink};
-use crate::model::Predicate;
+use crate::model::{Measure, Policy, Predicate, Volume};
 use crate::promql;
+use crate::template::UnknownPlaceholder;
 
 /// A rules file needs seven.
 const DEPTH_MAX: usize = 16;
@@ -288,8 +289,78 @@ fn negated(op: &str) -> &'static str {
     }
 }
 
+/// The rules and triggers of a policy that a rules file can say, and why the others can't be said. What has
+/// too few events behind it is missing data, in a policy and there.
+///
+/// # Errors
+/// A variable that has no value.
+pub fn rules_of(
+    policy: &Policy,
+    names: &BTreeMap<String, String>,
+) -> Result<(Vec<ExportedRule>, Vec<String>), UnknownPlaceholder> {
+    let rules = policy.rules.iter();
+    let rules = rules.map(|r| (&r.id, &r.what, r.class, &r.criterion, false));
+    let triggers = policy.triggers.iter();
+    let triggers = triggers.map(|t| (&t.id, &t.what, t.class, &t.criterion, true));
+    let (mut said, mut left) = (Vec::new(), Vec::new());
+    for (id, what, class, criterion, trigger) in rules.chain(triggers) {
+        let id = match trigger {
+            true => format!("trigger-{id}"),
+            false => id.clone(),
+        };
+        let Measure::Expr(expr) = &criterion.measure else {
+            left.push(format!("{id}: it isn't about an expression"));
+            continue;
+        };
+        if let Some(baseline) = &criterion.baseline {
+            left.push(format!("{id}: it is compared with \"{baseline}\""));
+            continue;
+        }
+        let fires = criterion.is.as_ref().and_then(|is| match trigger {
+            true => Fires::when(is),
+            false => Fires::unless(is),
+        });
+        let Some(fires) = fires else {
+            left.push(format!("{id}: its bound isn't about numbers"));
+            continue;
+        };
+        said.push(ExportedRule {
+            id,
+            what: what.clone(),
+            expr: backed(policy, names, expr, criterion.volume.as_ref())?,
+            fires,
+            hold: criterion.lasts + criterion.grace,
+            severity: class.word().to_owned(),
+        });
+    }
+    Ok((said, left))
+}
+
+/// An expression that has a value only while enough events stand behind it.
+fn backed(
+    policy: &Policy,
+    names: &BTreeMap<String, String>,
+    expr: &str,
+    volume: Option<&Volume>,
+) -> Result<String, UnknownPlaceholder> {
+    let expr = policy.render(expr, names)?;
+    let vector = |expr: String| match promql::is_scalar(&expr) {
+        true => format!("vector({expr})"),
+        false => expr,
+    };
+    let Some(volume) = volume else {
+        return Ok(expr);
+    };
+    let behind = vector(policy.render(&volume.expr, names)?);
+    Ok(format!(
+        "({}) and on() (({behind}) >= {})",
+        vector(expr),
+        volume.min
+    ))
+}
+
 /// A rules file with an alert for each rule. A rule whose series isn't there must not be silent: each has a
-/// companion that fires when its expression yields nothing.
+/// companion that fires when its expression yields nothing, or NaN, of which no comparison holds.
 pub fn export_rules(group: &str, rules: &[ExportedRule]) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out = format!("groups:\n- name: {}\n  rules:\n", quoted(group));
@@ -318,7 +389,8 @@ pub fn export_rules(group: &str, rules: &[ExportedRule]) -> String {
         };
         alert(rule, "", rule.fires.expr(&expr), rule.what.clone());
         let missing = format!("no data: {}", rule.what);
-        alert(rule, "NoData", format!("absent({expr})"), missing);
+        let number = format!("({expr}) >= -Inf");
+        alert(rule, "NoData", format!("absent({number})"), missing);
     }
     out
 }
@@ -429,6 +501,12 @@ mod tests {
             read.alerts[0].expr.ends_with("> 0.4"),
             "{}",
             read.alerts[0].expr
+        );
+        // NaN is a value to `absent`, and no comparison holds for it.
+        let silent = &read.alerts[1].expr;
+        assert!(
+            silent.starts_with("absent((histogram_quantile(") && silent.ends_with(") >= -Inf)"),
+            "{silent}"
         );
     }
 }

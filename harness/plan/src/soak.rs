@@ -41,6 +41,7 @@ pub(crate) fn profile(
     let parts = u32::try_from(drills.len())
         .unwrap_or(u32::MAX)
         .saturating_add(1);
+    let catches = catches(sink, root, target);
     let mut checkpoints: Vec<Duration> = durations(root, "checkpoints");
     checkpoints.sort_unstable();
     checkpoints.dedup();
@@ -65,7 +66,30 @@ pub(crate) fn profile(
         class: root.string("class"),
         settle: root.duration("settle").unwrap_or(SETTLE),
         watches,
+        catches,
     })
+}
+
+fn catches(sink: &mut Sink<'_>, root: Node<'_>, target: &Target) -> BTreeMap<String, String> {
+    let Some(node) = root.node("catches") else {
+        return BTreeMap::new();
+    };
+    let defects = target.defects.iter().flat_map(|d| &d.names);
+    let defects: Vec<&str> = defects.map(String::as_str).collect();
+    let watches = root.nodes("watch");
+    let watches: Vec<&str> = watches
+        .iter()
+        .filter_map(|w| Some(w.text("id")?.value))
+        .collect();
+    let mut catches = BTreeMap::new();
+    for (defect, value) in node.entries() {
+        known(sink, "defect", defect, &defects);
+        if let Some(watch) = node::text(value) {
+            known(sink, "watch", watch, &watches);
+            catches.insert(defect.owned(), watch.owned());
+        }
+    }
+    catches
 }
 
 fn durations(node: Node<'_>, key: &str) -> Vec<Duration> {

@@ -59,6 +59,7 @@ fn decode(sink: &mut Sink<'_>, root: Node<'_>, broken: &Broken, read: Read<'_>) 
     let backup = at.backup(sink, root);
     let signals = at.signals(sink, root, &secrets);
     unused_secrets(sink, root, &signals.secret);
+    unlisted_heartbeats(sink, root, &services);
     Target {
         name: root.string("name"),
         production: root.bool("production").unwrap_or(false),
@@ -163,8 +164,35 @@ fn service(sink: &mut Sink<'_>, node: Node<'_>, references: &[String], read: Rea
         healthy,
         ports,
         logs: node.bool("logs").unwrap_or(false),
+        heartbeat: heartbeat(node),
         expected_errors: node.strings("expected_errors"),
         memory_max: node.size("memory_max"),
+    }
+}
+
+fn heartbeat(service: Node<'_>) -> Option<Heartbeat> {
+    let node = service.node("heartbeat")?;
+    Some(Heartbeat {
+        series: units::parse_series(node.text("metric")?.value).ok()?,
+        path: node
+            .maybe_string("path")
+            .unwrap_or_else(|| METRICS_PATH.to_string()),
+        still_max: node.duration("still_max")?,
+    })
+}
+
+/// A heartbeat that the target doesn't list among its metrics is most likely one that is misspelt.
+fn unlisted_heartbeats(sink: &mut Sink<'_>, root: Node<'_>, services: &[Service]) {
+    let listed = root.strings("metrics");
+    for (node, service) in root.nodes("service").into_iter().zip(services) {
+        let Some(heartbeat) = &service.heartbeat else {
+            continue;
+        };
+        let name = &heartbeat.series.name;
+        if !listed.is_empty() && !listed.contains(name) {
+            let at = node.node("heartbeat").map_or(node.at, |n| n.at("metric"));
+            sink.lint(at, format!("\"{name}\" isn't among the target's metrics"));
+        }
     }
 }
 
@@ -363,7 +391,7 @@ impl Places<'_> {
             services: self.services(sink, node),
             path: node
                 .maybe_string("path")
-                .unwrap_or_else(|| "/metrics".to_string()),
+                .unwrap_or_else(|| METRICS_PATH.to_string()),
         })
     }
 

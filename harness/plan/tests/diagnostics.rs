@@ -458,6 +458,46 @@ fn a_lint_is_a_warning_until_accepted() {
     assert_eq!(idle.len(), 1, "an acceptance of nothing is a lint itself");
 }
 
+#[test]
+fn a_pattern_that_must_not_be_found_shows_that_it_could_be() {
+    let none = "none = { chain = \"first_send\" }";
+    let log =
+        |rest: &str| format!("none = {{ log = \"worker\", matches = \"sent \\\\d+\"{rest} }}");
+    let found = |text: &str| drill_errors(&DRILL.replacen(none, text, 1));
+    assert_eq!(found(&log(", like = \"sent 12 orders\"")), []);
+    expect_one(
+        DRILL,
+        none,
+        &log(", like = \"snet 12 orders\""),
+        "\"snet",
+        &found(&log(", like = \"snet 12 orders\"")),
+        "the pattern doesn't match the line that it is to find; expected a line that \"sent \\d+\" matches",
+    );
+    let count = |is: &str| {
+        found(
+            &log("")
+                .replacen("none", "count", 1)
+                .replace(" }", &format!(" }}\n{is}")),
+        )
+    };
+    for absent in [
+        found(&log("")),
+        count("equals = 0"),
+        count("one_of = [0, 1]"),
+    ] {
+        let shown: Vec<String> = absent.iter().map(ToString::to_string).collect();
+        assert!(
+            matches!(&shown[..], [one] if one.contains("finds nothing either: add like")),
+            "{shown:?}"
+        );
+        assert_eq!(absent[0].severity, Severity::Warning);
+    }
+    // What must be found shows by itself that it can be; nothing to bound is no pass.
+    for is in ["at_least = 1", "at_most = 3"] {
+        assert_eq!(count(is), [], "{is}");
+    }
+}
+
 fn target_case(good: &str, bad: &str, at: &str, text: &str) {
     let base = reference();
     let errors = match parse_target("d.toml", &base.replacen(good, bad, 1), &|_| {
@@ -494,6 +534,23 @@ fn targets() {
         "{ redis = \"mian\" }",
         "\"mian\"",
         "unknown port \"mian\"; expected main; did you mean \"main\"?",
+    );
+}
+
+#[test]
+fn a_heartbeat_has_its_bound_and_is_one_of_the_targets_metrics() {
+    target_case(
+        "'vanta_loop_heartbeat_timestamp_seconds{component",
+        "'vanta_loop_heartbeat_timestamp{component",
+        "'vanta",
+        "warning: \"vanta_loop_heartbeat_timestamp\" isn't among the target's metrics",
+    );
+    let series = r#"{ metric = 'vanta_loop_heartbeat_timestamp_seconds{component="mode"}'"#;
+    target_case(
+        &format!("{series}, still_max = \"5s\""),
+        series,
+        "{ metric",
+        "missing key \"still_max\" in heartbeat; expected a duration above zero such as 250ms, 2s, 1.5s, 3m or 1h",
     );
 }
 

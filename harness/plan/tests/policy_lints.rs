@@ -187,6 +187,24 @@ fn a_reference_to_nothing_is_an_error_with_the_nearest_name() {
 }
 
 #[test]
+fn a_step_is_held_to_rules_that_one_look_can_show() {
+    let step = "[[rollback.step]]\nid = \"again\"\nwhat = \"a\"\nverify = { rules = [\"r\"], within = \"1m\" }\n";
+    let bare = |how: &str| format!("[[rule]]\nid = \"r\"\nwhat = \"w\"\n{how}\n");
+    assert_eq!(lints(&(step.to_owned() + &rule("r", "below = 5"))), []);
+    for other in [
+        rule("r", "below = 5\nbaseline = \"accepted\""),
+        bare("missing = \"nobody measures it\""),
+        bare("all_of = [\"back\"]"),
+        bare("log = \"errors\"\nequals = 0"),
+    ] {
+        let found = lints(&(step.to_owned() + &other));
+        let says = "can't be held to the rule \"r\"";
+        let own = |(line, words): &(usize, String)| *line == 4 && words.contains(says);
+        assert!(found.iter().any(own), "{other}: {found:#?}");
+    }
+}
+
+#[test]
 fn an_accept_that_silences_nothing_is_a_lint() {
     let found = lints(&rule("r", "below = 1\naccept = \"x\""));
     assert_eq!(found.len(), 1, "{found:?}");

@@ -160,6 +160,16 @@ fn what_cannot_be_scheduled_is_an_error_that_says_why() {
             .to_string()
             .contains("happy-path can't be part of a soak: it has no load")
     );
+    for (name, why) in [
+        ("rollback-to-dry", "it makes containers anew"),
+        ("backup-restore", "it restores the database"),
+    ] {
+        let mut alone = drills();
+        alone.push(drill(name));
+        let unfit = Schedule::draw(&profile(MIX), &alone, None, 1).expect_err("unfit");
+        let wanted = format!("{name} can't be part of a soak: {why}");
+        assert!(unfit.to_string().starts_with(&wanted), "{unfit}");
+    }
     let mut dry = profile(MIX);
     dry.mode = Some("DRY".to_owned());
     let unfit = Schedule::draw(&dry, &drills(), None, 1).expect_err("unfit");

@@ -49,5 +49,10 @@ pub static PROFILE: Table = Table {
             Ty::Some(&Ty::Table(&WATCH)),
             "Series that are watched over the whole soak.",
         ),
+        opt(
+            "catches",
+            Ty::Map(&Ty::Text),
+            "Defect = the watch that must be among those to fail.",
+        ),
     ],
 };

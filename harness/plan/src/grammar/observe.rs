@@ -193,6 +193,11 @@ pub(crate) static SELECT_LOG: Table = table(
     &[
         req("log", Ty::Id, "Service whose log is read."),
         req("matches", Ty::Regex, "Lines that count."),
+        opt(
+            "like",
+            Ty::Text,
+            "A line as the service would write it, which `matches` must match; where finding none is a pass, it shows that one could be found.",
+        ),
     ],
 );
 pub(crate) static SELECT_ENGINE: Table = Table {

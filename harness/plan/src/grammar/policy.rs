@@ -1,5 +1,6 @@
 //! Gate policies, waivers and attestations.
 
+use super::signatures::SIGNATURES;
 use super::*;
 
 const SOURCES: Key = opt(
@@ -611,6 +612,11 @@ pub static POLICY: Table = table(
             "attest",
             Ty::Some(&Ty::Table(&ATTEST)),
             "What only a person can confirm.",
+        ),
+        opt(
+            "signatures",
+            Ty::Table(&SIGNATURES),
+            "Who signs the evidence.",
         ),
         opt(
             "rollback",

@@ -91,6 +91,27 @@ pub(crate) static HEALTHY_TCP: Table = table(
         "Name of the port that accepts a connection.",
     )],
 );
+pub(crate) static HEARTBEAT: Table = table(
+    "heartbeat",
+    &[
+        req(
+            "metric",
+            Ty::Series,
+            "Series that holds when a loop was last alive; of several that match the oldest counts.",
+        ),
+        opt(
+            "path",
+            Ty::Path,
+            "Path of the metrics that it vouches for; /metrics by default.",
+        ),
+        req(
+            "still_max",
+            Ty::Positive,
+            "Longest time for which it may stand still; samples after that are missing data.",
+        ),
+        req("source", Ty::Text, "Where that time comes from."),
+    ],
+);
 pub(crate) static SERVICE: Table = table(
     "service",
     &[
@@ -130,6 +151,11 @@ pub(crate) static SERVICE: Table = table(
             "How it shows that it is up.",
         ),
         opt("logs", Ty::Bool, "Whether its log is followed."),
+        opt(
+            "heartbeat",
+            Ty::Table(&HEARTBEAT),
+            "What shows that its metrics are kept up to date.",
+        ),
         opt(
             "expected_errors",
             Ty::List(&Ty::Regex),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Heartbeat;
+
 /// A value that may differ between the short and the full form of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByProfile<T> {
@@ -185,6 +187,16 @@ pub enum ActKind {
     },
 }
 
+impl ActKind {
+    /// Services that the act ends and starts again.
+    pub fn ends(&self) -> &[String] {
+        match self {
+            ActKind::Restart { services } | ActKind::Recreate { services, .. } => services,
+            _ => &[],
+        }
+    }
+}
+
 /// What is wrong with a malformed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
@@ -270,6 +282,14 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Names of the faults that end their target's process.
+    pub const ENDING: [&str; 3] = ["kill", "stop", "restart"];
+
+    /// Whether the fault ends its target's process.
+    pub fn ends(&self) -> bool {
+        Self::ENDING.contains(&self.name())
+    }
+
     /// The name in drill files, journals and reports.
     pub fn name(&self) -> &'static str {
         match self {
@@ -375,6 +395,8 @@ pub enum ProbeKind {
         service: String,
         path: String,
         series: Vec<Series>,
+        /// Recorded beside them as [`super::HEARTBEAT_FIELD`].
+        heartbeat: Option<Heartbeat>,
     },
     /// Field `value`: first column of the first row.
     Sql { service: String, query: String },

@@ -35,4 +35,6 @@ pub struct Profile {
     pub settle: Duration,
     /// Series that are watched over the whole soak.
     pub watches: Vec<Watch>,
+    /// Defect name → the watch that must be among those to fail: its id, or the part before the slash.
+    pub catches: BTreeMap<String, String>,
 }

@@ -37,6 +37,7 @@ pub struct Policy {
     pub evidence: Vec<Evidence>,
     pub imports: Vec<Import>,
     pub attest: Vec<Attest>,
+    pub signatures: Option<Signatures>,
     pub rollbacks: Vec<Rollback>,
 }
 
@@ -348,6 +349,14 @@ pub struct Attest {
     pub due: Option<Duration>,
     /// Document whose digest the signature must name.
     pub shows: Option<String>,
+}
+
+/// Whose signatures over the evidence are needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signatures {
+    /// How many of the roles, each by another person with another key.
+    pub need: usize,
+    pub of: Vec<String>,
 }
 
 /// When a person is asked.

@@ -35,8 +35,10 @@ impl Target {
     /// Every series that the target says it has.
     pub fn series(&self) -> std::collections::BTreeSet<String> {
         let audited = self.audit.metrics.iter().map(|m| m.series.name.clone());
+        let beating = self.services.iter().filter_map(|s| s.heartbeat.as_ref());
+        let beating = beating.map(|h| h.series.name.clone());
         let named = self.metrics.iter().chain(self.metric.values()).cloned();
-        named.chain(audited).collect()
+        named.chain(audited).chain(beating).collect()
     }
 }
 
@@ -76,10 +78,29 @@ pub struct Service {
     pub healthy: Healthy,
     /// Whether its log is followed.
     pub logs: bool,
+    /// What shows that its metrics are kept up to date.
+    pub heartbeat: Option<Heartbeat>,
     /// Lines at error level that are expected whatever happens (regular expressions).
     pub expected_errors: Vec<String>,
     /// Memory limit in bytes.
     pub memory_max: Option<u64>,
+}
+
+/// Path of metrics where a file names none.
+pub const METRICS_PATH: &str = "/metrics";
+/// Field of a metrics probe's samples that holds the heartbeat. No series is called so.
+pub const HEARTBEAT_FIELD: &str = "@heartbeat";
+
+/// A series that holds when a loop of the service was last alive. While it stands still, the metrics beside it
+/// are those of a loop that may be dead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// Of several samples that match, the oldest counts.
+    pub series: Series,
+    /// Path of the metrics that it vouches for.
+    pub path: String,
+    /// Longest time for which it may stand still.
+    pub still_max: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::Cx;
 use crate::diag::Problem;
 use crate::model::*;
-use crate::names::known;
+use crate::names::{known, unique};
 use crate::node::Node;
 
 /// Default of `quiet_min`.
@@ -55,6 +55,7 @@ fn measure(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<Measure> {
 }
 
 fn all_of(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<String> {
+    unique(cx.sink, "item", node.texts("all_of"));
     for name in node.texts("all_of") {
         match name.value.strip_prefix("stage:") {
             Some(stage) => {
@@ -191,6 +192,7 @@ pub(super) fn trigger(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<Trigger> {
 
 pub(super) fn group(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<Group> {
     let items = cx.items.clone();
+    unique(cx.sink, "item", node.texts("of"));
     let of = cx.names(node, "of", "item", &items);
     let need = node.small("need").unwrap_or(of.len());
     if need > of.len() {
@@ -209,7 +211,7 @@ pub(super) fn group(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<Group> {
 
 pub(super) fn drill(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<DrillItem> {
     let how = if let Some(name) = node.text("name") {
-        known(cx.sink, "drill", name, &cx.known.drills);
+        cx.drill(name);
         DrillBy::Drill(name.owned())
     } else if node.has("run") {
         DrillBy::Run(node.strings("run"))

@@ -98,15 +98,27 @@ fn verify(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<Verify> {
         let given = crate::grammar::OPERATORS.iter().any(|key| node.has(key));
         (VerifyBy::Run(node.strings("run")), cx.bound(node, given))
     } else {
-        let rules = cx.rules.clone();
-        let rules = cx.names(node, "rules", "rule", &rules);
-        (VerifyBy::Rules(rules), cx.bound(node, false))
+        (VerifyBy::Rules(rules(cx, node)), cx.bound(node, false))
     };
     Some(Verify {
         how,
         is,
         within: node.duration("within")?,
     })
+}
+
+/// Rules that a step is held to: each must have a bound on what one look can show.
+fn rules(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Vec<String> {
+    let all = cx.rules.clone();
+    for name in node.texts("rules") {
+        let id = name.owned();
+        if all.contains(&id) && !cx.shown_at_once.contains(&id) {
+            let problem = Problem::new(format!("a step can't be held to the rule \"{id}\""));
+            let expected = problem.expected("a rule with an expr and without a baseline");
+            cx.sink.error(name.at, expected);
+        }
+    }
+    cx.names(node, "rules", "rule", &all)
 }
 
 pub(super) fn checkpoint(cx: &mut Cx<'_, '_>, node: Node<'_>) -> Option<Checkpoint> {

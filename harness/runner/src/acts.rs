@@ -24,10 +24,10 @@ use crate::{faults, recreate};
 const HTTP_DEADLINE: Duration = Duration::from_secs(5);
 const AWAIT_EVERY: Duration = Duration::from_millis(20);
 const LOCK_DEADLINE: Duration = Duration::from_secs(2);
-/// Copies that wait at a lock before it is let go; with fewer, it is let go after this time all the same,
-/// for what waits longer may well give up.
+/// Copies that wait at a lock before it is let go; with fewer, it is let go after this time all the same:
+/// the time for which our lock holds the target up counts against the target's own deadlines.
 const MEETING: f64 = 10.0;
-const MEETING_MAX: Duration = Duration::from_secs(1);
+const MEETING_MAX: Duration = Duration::from_millis(400);
 const MALFORMED_IN_FLIGHT: usize = 16;
 const MEETING_EVERY: Duration = Duration::from_millis(5);
 

@@ -63,6 +63,19 @@ pub struct Healing {
     pub proof: Proof,
     /// Why the fault was not there up to its healing, or the system is not as it was.
     pub loss: Option<String>,
+    /// Whether anything of the target met the fault; nothing where that can't be counted.
+    pub felt: Option<bool>,
+}
+
+impl Healing {
+    /// Of a fault that was there up to its healing, and of a kind that counts nothing.
+    fn whole(proof: Proof) -> Self {
+        Healing {
+            proof,
+            loss: None,
+            felt: None,
+        }
+    }
 }
 
 /// Injects the fault and proves it.
@@ -162,8 +175,7 @@ pub async fn heal(world: &Arc<World>, fault: &Fault, held: &Held) -> Result<Heal
             return network::heal(world, fault, own).await;
         }
     };
-    let loss = None;
-    Ok(Healing { proof, loss })
+    Ok(Healing::whole(proof))
 }
 
 /// What can't be unpaused is killed and started anew: the system is whole again, but not the one
@@ -177,7 +189,7 @@ async fn unpause(world: &Arc<World>, target: &str) -> Result<Healing, String> {
         Ok::<_, String>(proof)
     };
     let why = match gently.await {
-        Ok(proof) => return Ok(Healing { proof, loss: None }),
+        Ok(proof) => return Ok(Healing::whole(proof)),
         Err(why) => why,
     };
     let harder = async {
@@ -185,11 +197,15 @@ async fn unpause(world: &Arc<World>, target: &str) -> Result<Healing, String> {
         world.stack.start(target).await.map_err(words)?;
         healthy(world, target).await
     };
-    let proof = harder
+    let proof = world
+        .by_force(target, harder)
         .await
         .map_err(|harder| format!("{why}; killing and starting it: {harder}"))?;
     let loss = Some(format!("{why}; {target} was killed and started anew"));
-    Ok(Healing { proof, loss })
+    Ok(Healing {
+        loss,
+        ..Healing::whole(proof)
+    })
 }
 
 fn words(error: firedrill_stack::StackError) -> String {
@@ -199,6 +215,8 @@ fn words(error: firedrill_stack::StackError) -> String {
 /// Whether the fault is still in force, and still the same one; an error says how its loss was seen.
 pub async fn still_there(world: &World, fault: &Fault, held: &Held) -> Result<(), String> {
     let target = fault.target.as_str();
+    // The fault first, the container afterwards: what was started in between the two looks is told by the second one.
+    let seen = in_force(world, fault).await;
     if let Held::Container { started_at } = held {
         let state = world.stack.inspect(target).await.map_err(words)?;
         if state.started_at != *started_at {
@@ -208,6 +226,17 @@ pub async fn still_there(world: &World, fault: &Fault, held: &Held) -> Result<()
             return Err(format!("{target} ended, exit code {}", state.exit_code));
         }
     }
+    match seen? {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is no longer in force on {target}",
+            fault.kind.name()
+        )),
+    }
+}
+
+async fn in_force(world: &World, fault: &Fault) -> Result<bool, String> {
+    let target = fault.target.as_str();
     let seen = match &fault.kind {
         FaultKind::Pause => frozen(world, target, true).await?,
         FaultKind::Kill | FaultKind::Stop => running(world, target, false).await?,
@@ -215,16 +244,10 @@ pub async fn still_there(world: &World, fault: &Fault, held: &Held) -> Result<()
         // The drill's own acts and the target itself may write the key too: only its absence is a loss.
         FaultKind::RedisSet { key, .. } => redis_get(world, target, key, CALL_DEADLINE).await?,
         // A restart is over as soon as it has happened.
-        FaultKind::Restart => return Ok(()),
-        _ => return network::still_there(world, fault).await,
+        FaultKind::Restart => return Ok(true),
+        _ => return network::still_there(world, fault).await.map(|()| true),
     };
-    match seen {
-        Some(_) => Ok(()),
-        None => Err(format!(
-            "{} is no longer in force on {target}",
-            fault.kind.name()
-        )),
-    }
+    Ok(seen.is_some())
 }
 
 pub async fn restart(world: &Arc<World>, service: &str) -> Result<Proof, String> {

@@ -10,6 +10,7 @@ mod backup;
 mod chain;
 mod clock;
 mod collect;
+mod engine;
 mod error;
 mod faults;
 mod ledger;
@@ -18,6 +19,7 @@ mod malformed;
 mod meter;
 mod metrics_text;
 mod network;
+mod observe;
 mod probes;
 mod prometheus;
 mod recorder;
@@ -29,12 +31,14 @@ mod schedule;
 mod soak;
 mod store;
 mod streams;
+mod tail;
 
 pub use clock::Clock;
 pub use error::RunError;
 pub use metrics_text::{MetricsTextError, parse as parse_metrics_text};
+pub use observe::{Question, Ran, Session};
 pub use redact::{Redactor, resolve_secrets};
 pub use run::{
     Cancel, Episode, Finished, Offence, Onlooker, Options, Progress, Resume, RunPlan, execute,
 };
-pub use soak::{BEGINS, Soak};
+pub use soak::Soak;

@@ -242,7 +242,7 @@ impl Sender {
             Err(error) => return Answer::failed(error.to_string()),
         };
         let url = format!("http://{addr}{}", request.path);
-        let mut built = self.world.http.request(method, url);
+        let mut built = self.world.http_apart.request(method, url);
         for (name, value) in &request.headers {
             built = built.header(name, value.as_slice());
         }

@@ -171,16 +171,16 @@ pub async fn inject(world: &Arc<World>, fault: &Fault) -> Result<(Proof, u64), S
     Ok((proof, own))
 }
 
-/// Undoes the fault; `own` connections through it were of its proof. A toxic that has vanished, or that
-/// nothing else went through, was no fault; a proxy that doesn't undo it in time is restarted, which undoes all.
+/// Undoes the fault; `own` connections through it were of its proof, and any other one of the target. A
+/// toxic that has vanished was no fault; a proxy that doesn't undo it in time is restarted, which undoes all.
 pub async fn heal(world: &Arc<World>, fault: &Fault, own: u64) -> Result<Healing, String> {
     let undone = async {
         let route = route(world, &fault.target)?;
-        let loss = undo(world, &route, &fault.kind, own).await?;
-        Ok::<_, String>((passes(world, &route).await?, loss))
+        let undone = undo(world, &route, &fault.kind, own).await?;
+        Ok::<_, String>((passes(world, &route).await?, undone))
     };
     match undone.await {
-        Ok((proof, loss)) => Ok(Healing { proof, loss }),
+        Ok((proof, Undone { loss, felt })) => Ok(Healing { proof, loss, felt }),
         Err(why) => {
             restart_proxy(world)
                 .await
@@ -188,40 +188,44 @@ pub async fn heal(world: &Arc<World>, fault: &Fault, own: u64) -> Result<Healing
             let route = route(world, &fault.target)?;
             let proof = passes(world, &route).await?;
             let loss = Some(format!("{why}; the fault proxy was restarted"));
-            Ok(Healing { proof, loss })
+            let felt = None;
+            Ok(Healing { proof, loss, felt })
         }
     }
 }
 
-/// Takes the toxic away. Answers with why there was no fault up to now, if there was none.
-async fn undo(
-    world: &World,
-    route: &Route,
-    kind: &FaultKind,
-    own: u64,
-) -> Result<Option<String>, String> {
+/// What taking a toxic away showed.
+#[derive(Default)]
+struct Undone {
+    /// Why there was no fault up to now, if there was none.
+    loss: Option<String>,
+    felt: Option<bool>,
+}
+
+/// Takes the toxic away.
+async fn undo(world: &World, route: &Route, kind: &FaultKind, own: u64) -> Result<Undone, String> {
     let Some(toxic) = toxic(kind) else {
         by_client(route, kind.clone(), false).await?;
         return match look(world, route, kind).await? {
-            None => Ok(None),
+            None => Ok(Undone::default()),
             Some(_) => Err(format!("the route {} is still disabled", route.name)),
         };
     };
     let Some(found) = look(world, route, kind).await? else {
         let gone = format!("the toxic {} was gone before it was healed", toxic.name);
-        return Ok(Some(gone));
+        return Ok(Undone {
+            loss: Some(gone),
+            felt: None,
+        });
     };
     remove(world, route, &toxic.name).await?;
     if look(world, route, kind).await?.is_some() {
         return Err(format!("the toxic {} is still there", toxic.name));
     }
-    let unfelt = felt_by(&found).is_some_and(|all| all <= own);
-    Ok(unfelt.then(|| {
-        format!(
-            "nothing of the target passed through it: the toxic {} touched no connection but that of its own proof",
-            toxic.name
-        )
-    }))
+    Ok(Undone {
+        loss: None,
+        felt: felt_by(&found).map(|all| all > own),
+    })
 }
 
 /// A round trip through the route that is answered as it should be.
@@ -251,10 +255,13 @@ async fn restart_proxy(world: &World) -> Result<(), String> {
     let name = proxy(world)?;
     let stack = &world.stack;
     let broken = |e: firedrill_stack::StackError| e.to_string();
-    stack.kill(name, "SIGKILL").await.map_err(broken)?;
-    stack.start(name).await.map_err(broken)?;
-    let healthy = stack.healthy(name, PROOF_DEADLINE).await;
-    healthy.map(|_| ()).map_err(broken)
+    let anew = async {
+        stack.kill(name, "SIGKILL").await.map_err(broken)?;
+        stack.start(name).await.map_err(broken)?;
+        let healthy = stack.healthy(name, PROOF_DEADLINE).await;
+        healthy.map(|_| ()).map_err(broken)
+    };
+    world.by_force(name, anew).await
 }
 
 pub async fn still_there(world: &World, fault: &Fault) -> Result<(), String> {

@@ -9,13 +9,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use firedrill_journal::{Event, Sample, SampleResult};
-use firedrill_plan::{Probe, ProbeKind, Series};
+use firedrill_plan::{HEARTBEAT_FIELD, Heartbeat, Probe, ProbeKind, Series};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::ns;
 use crate::load::describe;
+use crate::prometheus::Source;
 use crate::run::World;
 use crate::store::Store;
 use crate::{meter, metrics_text, prometheus, resources};
@@ -98,7 +99,16 @@ async fn fields(world: &World, probe: &Probe, link: &Link, due: u64) -> Result<F
             service,
             path,
             series,
-        } => metrics(world, service, path, series).await,
+            heartbeat,
+        } => {
+            metrics(
+                world,
+                (service.as_str(), path.as_str()),
+                series,
+                heartbeat.as_ref(),
+            )
+            .await
+        }
         ProbeKind::Sql { service, query } => {
             sql(world, service, query, &link.store, probe.deadline).await
         }
@@ -112,25 +122,25 @@ async fn fields(world: &World, probe: &Probe, link: &Link, due: u64) -> Result<F
         }
         ProbeKind::Harness => resources::harness(world),
         ProbeKind::Load => Ok(load(world, &link.load_cursor)),
-        ProbeKind::Promql { query } => prometheus::value(world, query).await,
-        ProbeKind::Alert { alert } => prometheus::alert(world, alert).await,
+        ProbeKind::Promql { query } => prometheus::value(&Source::of(world)?, query).await,
+        ProbeKind::Alert { alert } => prometheus::alert(&Source::of(world)?, alert).await,
     }
 }
 
 pub async fn get(world: &World, service: &str, path: &str) -> Result<(u16, Vec<u8>), String> {
     let addr = world.main_addr(service)?;
-    let response = world
-        .http
-        .get(format!("http://{addr}{path}"))
-        .send()
-        .await
-        .map_err(|e| {
-            format!(
-                "{}: {}",
-                if e.is_connect() { "connect" } else { "request" },
-                describe(&e)
-            )
-        })?;
+    fetch(&world.http, format!("http://{addr}{path}")).await
+}
+
+/// Status and body of an answer, up to what is read of one.
+pub async fn fetch(http: &reqwest::Client, url: String) -> Result<(u16, Vec<u8>), String> {
+    let response = http.get(url).send().await.map_err(|e| {
+        format!(
+            "{}: {}",
+            if e.is_connect() { "connect" } else { "request" },
+            describe(&e)
+        )
+    })?;
     let status = response.status().as_u16();
     if response
         .content_length()
@@ -178,9 +188,9 @@ async fn http(
 
 async fn metrics(
     world: &World,
-    service: &str,
-    path: &str,
+    (service, path): (&str, &str),
     wanted: &[Series],
+    heartbeat: Option<&Heartbeat>,
 ) -> Result<Fields, String> {
     let (status, body) = get(world, service, path).await?;
     if status != 200 {
@@ -188,22 +198,37 @@ async fn metrics(
     }
     let text = String::from_utf8(body).map_err(|_| "the metrics are not UTF-8".to_owned())?;
     let samples = metrics_text::parse(&text).map_err(|e| e.to_string())?;
-    Ok(wanted
+    let mut fields: Fields = wanted
         .iter()
         .filter_map(|series| Some((series.text.clone(), json!(sum(&samples, series)?))))
-        .collect())
+        .collect();
+    if let Some(beat) = heartbeat.and_then(|h| oldest(&samples, &h.series)) {
+        fields.insert(HEARTBEAT_FIELD.to_owned(), json!(beat));
+    }
+    Ok(fields)
 }
 
-/// Sum over the samples whose labels include the series' labels; `None` if there is none.
+/// The values of the samples whose labels include the series' labels.
+fn matching<'s>(
+    samples: &'s [metrics_text::SampleLine],
+    series: &'s Series,
+) -> impl Iterator<Item = f64> + 's {
+    let matches = move |s: &&metrics_text::SampleLine| {
+        let mut labels = series.labels.iter();
+        s.name == series.name && labels.all(|(k, v)| s.labels.get(k) == Some(v))
+    };
+    samples.iter().filter(matches).map(|s| s.value)
+}
+
+/// Sum over the samples that match; `None` if there is none.
 pub fn sum(samples: &[metrics_text::SampleLine], series: &Series) -> Option<f64> {
-    let matching = samples.iter().filter(|s| {
-        s.name == series.name
-            && series
-                .labels
-                .iter()
-                .all(|(k, v)| s.labels.get(k) == Some(v))
-    });
-    matching.map(|s| s.value).reduce(|a, b| a + b)
+    matching(samples, series).reduce(|a, b| a + b)
+}
+
+/// The least of the samples that match, and NaN if one of them is.
+fn oldest(samples: &[metrics_text::SampleLine], series: &Series) -> Option<f64> {
+    let older = |a: f64, b: f64| if b < a || b.is_nan() { b } else { a };
+    matching(samples, series).reduce(older)
 }
 
 async fn sql(
@@ -256,4 +281,28 @@ fn load(world: &World, cursor: &std::sync::Mutex<u64>) -> Fields {
         }
     }
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_heartbeats_the_oldest_counts() {
+        let text = "beat{c=\"a\"} 30\nbeat{c=\"b\"} 10\nbeat{c=\"c\"} 20\nother 1\n";
+        let samples = metrics_text::parse(text).expect("it is the format");
+        let beat = |labels: &[(&str, &str)]| Series {
+            text: "beat".to_owned(),
+            name: "beat".to_owned(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        };
+        assert_eq!(oldest(&samples, &beat(&[])), Some(10.0));
+        assert_eq!(oldest(&samples, &beat(&[("c", "a")])), Some(30.0));
+        assert_eq!(oldest(&samples, &beat(&[("c", "d")])), None);
+        let dead = metrics_text::parse("beat NaN\nbeat{c=\"b\"} 1\n").expect("it is the format");
+        assert!(oldest(&dead, &beat(&[])).is_some_and(f64::is_nan));
+    }
 }

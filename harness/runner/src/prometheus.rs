@@ -1,4 +1,5 @@
-//! The stack's own Prometheus: instant queries, and the state of the alert rules that it has loaded.
+//! A Prometheus, the stack's own or a live one: instant queries, and the state of the alert rules that it
+//! has loaded.
 //!
 //! What it can't see is missing data. A target that it doesn't scrape makes every sum over it a part
 //! that looks like the whole, so such an answer isn't one.
@@ -19,6 +20,38 @@ const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// An evaluation of a rule is too old after so many of its intervals, and a moment for a busy machine.
 const EVALUATIONS_LATE: f64 = 3.0;
 const EVALUATION_SLACK_S: f64 = 1.0;
+
+/// How far back a live Prometheus is asked whether a target ever had a series.
+const EVER: &str = "1h";
+
+/// A Prometheus that can be asked.
+pub struct Source {
+    http: reqwest::Client,
+    /// `http://host:port`, without a slash at its end.
+    base: String,
+    /// It also scrapes what has nothing to do with what it is asked.
+    shared: bool,
+}
+
+impl Source {
+    /// A Prometheus that watches more than the system under test.
+    pub fn shared(http: reqwest::Client, base: &str) -> Self {
+        Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            shared: true,
+        }
+    }
+
+    /// The stack's own.
+    pub fn of(world: &World) -> Result<Self, String> {
+        Ok(Self {
+            http: world.http.clone(),
+            base: format!("http://{}", world.main_addr(PROMETHEUS)?),
+            shared: false,
+        })
+    }
+}
 
 /// What a query answered, one element a series.
 type Vector = Vec<(BTreeMap<String, String>, f64)>;
@@ -44,7 +77,8 @@ pub async fn ready(world: &World) -> Result<(), String> {
 }
 
 async fn look(world: &World) -> Result<(), String> {
-    let targets = api(world, "/api/v1/targets?state=active").await?;
+    let source = &Source::of(world)?;
+    let targets = api(source, "/api/v1/targets?state=active").await?;
     let targets = list(&targets, "/activeTargets")?;
     let spec = world.target.prometheus.as_ref();
     let scraped = spec.map(|p| p.services.as_slice()).unwrap_or_default();
@@ -64,7 +98,7 @@ async fn look(world: &World) -> Result<(), String> {
             text(down, "/lastError")
         ));
     }
-    let rules = api(world, "/api/v1/rules").await?;
+    let rules = api(source, "/api/v1/rules").await?;
     for group in list(&rules, "/groups")? {
         for rule in list(group, "/rules")? {
             if text(rule, "/health") != "ok" {
@@ -75,10 +109,15 @@ async fn look(world: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether it answers a question at all.
+pub async fn answers(source: &Source) -> Result<(), String> {
+    query(source, "vector(1)").await.map(|_| ())
+}
+
 /// The value of an instant query.
-pub async fn value(world: &World, expr: &str) -> Result<Fields, String> {
-    scraped(world, expr).await?;
-    let answer = query(world, expr).await?;
+pub async fn value(source: &Source, expr: &str) -> Result<Fields, String> {
+    scraped(source, expr).await?;
+    let answer = query(source, expr).await?;
     let number = match answer.as_slice() {
         [] => return Err("no series".to_owned()),
         [(_, number)] => *number,
@@ -96,31 +135,57 @@ pub async fn value(world: &World, expr: &str) -> Result<Fields, String> {
 }
 
 /// Fails where a target isn't scraped that the expression could be about.
-async fn scraped(world: &World, expr: &str) -> Result<(), String> {
+async fn scraped(source: &Source, expr: &str) -> Result<(), String> {
     let selectors = promql::selectors(expr).map_err(|e| e.to_string())?;
-    let up = query(world, "up").await?;
+    let up = query(source, "up").await?;
     if up.is_empty() {
         return Err("scrape gap: no target was scraped".to_owned());
     }
-    let of =
-        |labels: &BTreeMap<String, String>, key: &str| labels.get(key).cloned().unwrap_or_default();
     for (labels, _) in up.iter().filter(|(_, up)| *up != 1.0) {
-        let job = of(labels, "job");
-        let about = |s: &promql::Selector| !s.is_own() && !s.absence && s.may_be_of_job(&job);
-        if selectors.iter().any(about) {
-            return Err(format!(
-                "scrape gap: {} isn't scraped",
-                of(labels, "instance")
-            ));
+        for selector in selectors.iter().filter(|s| !s.is_own() && !s.absence) {
+            if selector.may_be_of(labels) && concerns(source, selector, labels).await? {
+                return Err(format!(
+                    "scrape gap: {} isn't scraped",
+                    label(labels, "instance")
+                ));
+            }
         }
     }
     Ok(())
 }
 
+fn label<'l>(labels: &'l BTreeMap<String, String>, key: &str) -> &'l str {
+    labels.get(key).map_or("", String::as_str)
+}
+
+/// Whether a target that isn't scraped may hold series of a selector. One that carries the selector's own
+/// labels does. Of another target of a shared Prometheus the past decides: such a series of its job, or
+/// none of anyone's.
+async fn concerns(
+    source: &Source,
+    selector: &promql::Selector,
+    target: &BTreeMap<String, String>,
+) -> Result<bool, String> {
+    if !source.shared || selector.is_told_by(target) {
+        return Ok(true);
+    }
+    let exact = selector.exact();
+    let ever = format!("count by (job, instance) (last_over_time({exact}[{EVER}]))");
+    let held = query(source, &ever).await?;
+    Ok(is_held_by(&held, target))
+}
+
+/// Whether a target's job holds a series, going by who held it lately. The target itself may be away for
+/// longer than that: what its siblings hold was its own as well.
+fn is_held_by(held: &[(BTreeMap<String, String>, f64)], target: &BTreeMap<String, String>) -> bool {
+    let same = |labels: &BTreeMap<String, String>| label(labels, "job") == label(target, "job");
+    held.is_empty() || held.iter().any(|(labels, _)| same(labels))
+}
+
 /// The state of an alert rule: `inactive`, `pending`, `firing`, or `blind: …` where it is inactive because
 /// a series that it reads doesn't exist.
-pub async fn alert(world: &World, name: &str) -> Result<Fields, String> {
-    let rules = api(world, "/api/v1/rules?type=alert").await?;
+pub async fn alert(source: &Source, name: &str) -> Result<Fields, String> {
+    let rules = api(source, "/api/v1/rules?type=alert").await?;
     let mut worst: Option<(&str, &Value)> = None;
     let groups = list(&rules, "/groups")?;
     for group in groups {
@@ -138,7 +203,7 @@ pub async fn alert(world: &World, name: &str) -> Result<Fields, String> {
     let (state, rule) = worst.ok_or_else(|| format!("Prometheus has loaded no alert {name:?}"))?;
     let state = match state {
         "inactive" => {
-            let blind = blind(world, text(rule, "/query")).await?;
+            let blind = blind(source, text(rule, "/query")).await?;
             blind.unwrap_or_else(|| state.to_owned())
         }
         "pending" | "firing" => state.to_owned(),
@@ -175,19 +240,19 @@ fn fresh(group: &Value, rule: &Value) -> Result<(), String> {
 
 /// The first series of an expression that doesn't exist. Conditions that aren't equalities are left out: no
 /// request may have ended in 5xx yet.
-async fn blind(world: &World, expr: &str) -> Result<Option<String>, String> {
+async fn blind(source: &Source, expr: &str) -> Result<Option<String>, String> {
     let selectors = promql::selectors(expr).map_err(|e| format!("the rule's query is {e}"))?;
     for selector in selectors.iter().filter(|s| !s.absence) {
         let exact = selector.exact();
-        if query(world, &format!("count({exact})")).await?.is_empty() {
+        if query(source, &format!("count({exact})")).await?.is_empty() {
             return Ok(Some(format!("blind: there is no series {exact}")));
         }
     }
     Ok(None)
 }
 
-async fn query(world: &World, expr: &str) -> Result<Vector, String> {
-    let data = api(world, &format!("/api/v1/query?query={}", encoded(expr))).await?;
+async fn query(source: &Source, expr: &str) -> Result<Vector, String> {
+    let data = api(source, &format!("/api/v1/query?query={}", encoded(expr))).await?;
     let number = |sample: &Value| -> Result<f64, String> {
         let text = sample.pointer("/1").and_then(Value::as_str);
         let parsed = text.and_then(|t| t.parse().ok());
@@ -213,8 +278,9 @@ async fn query(world: &World, expr: &str) -> Result<Vector, String> {
 }
 
 /// The `data` of an answer of Prometheus' API.
-async fn api(world: &World, path: &str) -> Result<Value, String> {
-    let (status, body) = probes::get(world, PROMETHEUS, path).await?;
+async fn api(source: &Source, path: &str) -> Result<Value, String> {
+    let url = format!("{}{path}", source.base);
+    let (status, body) = probes::fetch(&source.http, url).await?;
     let answer: Value = serde_json::from_slice(&body)
         .map_err(|_| format!("status {status} without JSON from Prometheus"))?;
     match text(&answer, "/status") {
@@ -251,4 +317,28 @@ fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_was_away_for_long_holds_what_its_siblings_hold() {
+        let target = |job: &str, instance: &str| {
+            let labels = [("job", job), ("instance", instance)];
+            BTreeMap::from(labels.map(|(key, value)| (key.to_owned(), value.to_owned())))
+        };
+        let away = target("bot", "a:1");
+        let held = |by: &[BTreeMap<String, String>]| -> Vector {
+            by.iter().map(|labels| (labels.clone(), 1.0)).collect()
+        };
+        assert!(
+            is_held_by(&held(&[target("bot", "b:1")]), &away),
+            "a sibling"
+        );
+        assert!(is_held_by(&held(std::slice::from_ref(&away)), &away));
+        assert!(is_held_by(&held(&[]), &away), "nobody's");
+        assert!(!is_held_by(&held(&[target("node", "a:1")]), &away));
+    }
 }

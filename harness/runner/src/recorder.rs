@@ -60,6 +60,19 @@ pub fn start(
     (recorder, RecorderTask { task, clock })
 }
 
+/// A recorder whose events are read by a test instead of being written.
+#[cfg(test)]
+pub fn listening() -> (Recorder, mpsc::Receiver<Event>) {
+    let (tx, rx) = mpsc::channel::<Event>(QUEUE);
+    let recorder = Recorder {
+        tx,
+        lost: Arc::default(),
+        redactor: Arc::new(Redactor::new(&BTreeMap::new())),
+        clock: Clock::start(),
+    };
+    (recorder, rx)
+}
+
 /// Writes what comes, and hands it on to the disk when nothing waits; a journal that is compressed once a
 /// second, since each time costs some compression. So a harness that is killed loses a second at most.
 async fn write(
@@ -211,6 +224,7 @@ impl Recorder {
             kind,
             at_ns,
             proof,
+            felt: None,
         };
         self.record(Event::Edge(edge)).await;
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use firedrill_journal::{EndReason, Event, FactSource, Header, Part, Position, Seal, Writer};
+use firedrill_journal::{EndReason, Event, FactSource, Header, Part, Position, Seal, Writer, act};
 use firedrill_plan::{Drill, Pace, Target};
 use firedrill_stack::{Engine, Images, Stack, UpOptions};
 use redis::aio::MultiplexedConnection;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::chain;
 use crate::clock::Clock;
+use crate::engine;
 use crate::error::RunError;
 use crate::ledger::Ledger;
 use crate::load::Sender;
@@ -195,7 +196,12 @@ pub struct World {
     /// What the run's random moments are drawn from.
     pub seed: u64,
     pub log_ends: LogEnds,
+    /// Whether the engine's events have been listened to yet.
+    pub engine_attached: watch::Sender<bool>,
     pub http: reqwest::Client,
+    /// Each request by a connection of its own: a target may close the one that a malformed request came by, and
+    /// what is well-formed must not be cut off with it.
+    pub http_apart: reqwest::Client,
     pub progress: ProgressFn,
     pub meter: Meter,
     /// The run's folder.
@@ -230,6 +236,26 @@ impl World {
             true => Err(format!("unknown secret in {text:?}")),
             false => Ok(out),
         }
+    }
+
+    /// Ends a service and starts it anew where a fault can't be undone otherwise. Its death is this harness's
+    /// doing, and that is recorded before and after.
+    pub async fn by_force<T>(
+        &self,
+        service: &str,
+        work: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        self.forced(service, "begins").await;
+        let done = work.await;
+        self.forced(service, "ended").await;
+        done
+    }
+
+    async fn forced(&self, service: &str, state: &str) {
+        let recorder = &self.recorder;
+        let keys = [("service", json!(service)), ("state", json!(state))];
+        let now = recorder.clock.now_ns();
+        recorder.fact(FactSource::Act, act::FORCED, now, keys).await;
     }
 
     pub fn main_addr(&self, service: &str) -> Result<SocketAddr, String> {
@@ -361,7 +387,7 @@ async fn note(
         let keys = [("rule", json!(offence.rule)), ("why", json!(why))];
         let now = recorder.clock.now_ns();
         recorder
-            .fact(FactSource::Act, "zero_tolerance", now, keys)
+            .fact(FactSource::Act, act::OFFENCE, now, keys)
             .await;
         let _ = first.set(why);
     }
@@ -424,11 +450,8 @@ async fn on_stack(
     stack: &Arc<Stack>,
     (recorder, tails, offended): (&Recorder, &Tails, &OnceLock<String>),
 ) -> Result<(), RunError> {
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|e| RunError::Up(e.to_string()))?;
+    let http = client(|builder| builder)?;
+    let http_apart = client(|builder| builder.pool_max_idle_per_host(0))?;
     let world = Arc::new(World {
         tally: Tally::default(),
         target: plan.target.clone(),
@@ -437,7 +460,9 @@ async fn on_stack(
         run_id: plan.header.run.id.clone(),
         seed: plan.header.run.seed,
         log_ends: LogEnds::default(),
+        engine_attached: watch::Sender::new(false),
         http,
+        http_apart,
         progress: options.progress.clone(),
         meter: Meter::default(),
         dir: options.dir.clone(),
@@ -470,13 +495,23 @@ async fn on_stack(
     }
 }
 
+fn client(
+    change: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, RunError> {
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none());
+    let built = change(builder).build();
+    built.map_err(|e| RunError::Up(e.to_string()))
+}
+
 fn stop_load(sender: &Sender) {
     sender.stage.send_modify(|stage| stage.signals_per_s = 0.0);
 }
 
 fn follow(world: &Arc<World>, tails: &Tails, stopped: &watch::Receiver<bool>) -> JoinSet<()> {
     let mut following = JoinSet::new();
-    following.spawn(streams::engine(world.clone(), stopped.clone()));
+    following.spawn(engine::follow(world.clone(), stopped.clone()));
     following.spawn(streams::starvation(world.clone(), stopped.clone()));
     if let Some((service, port)) = world.target.audit.chain.clone() {
         following.spawn(chain::follow(world.clone(), service, port, stopped.clone()));

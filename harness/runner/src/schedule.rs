@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firedrill_journal::{EdgeKind, FactSource, FaultRef};
+use firedrill_journal::{Edge, EdgeKind, Event, FactSource, FaultRef};
 use firedrill_plan::{Drill, Fault, Pace, Phase};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -321,7 +321,7 @@ impl<'a> Schedule<'a> {
             )
             .await;
             match faults::heal(self.world, &f.fault, &f.held).await {
-                Ok(faults::Healing { proof, loss }) => {
+                Ok(faults::Healing { proof, loss, felt }) => {
                     let mut text = proof.text;
                     if let Some(why) = loss {
                         text = format!("{text}; {}", self.world.recorder.clean(&why));
@@ -329,15 +329,16 @@ impl<'a> Schedule<'a> {
                             self.lost(&f.phase, &f.reference, &why).await;
                         }
                     }
-                    let text = Some(text);
-                    self.edge(
-                        &f.phase,
-                        Some(&f.reference),
-                        EdgeKind::Healed,
-                        proof.at_ns,
-                        text,
-                    )
-                    .await;
+                    let healed = Edge {
+                        episode: self.episode,
+                        phase: f.phase.clone(),
+                        fault: Some(f.reference.clone()),
+                        kind: EdgeKind::Healed,
+                        at_ns: proof.at_ns,
+                        proof: Some(text),
+                        felt,
+                    };
+                    self.world.recorder.record(Event::Edge(healed)).await;
                     let entry = InForceRef {
                         phase: &f.phase,
                         reference: &f.reference,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firedrill_journal::FactSource;
+use firedrill_journal::{FactSource, act};
 use firedrill_plan::{Probe, Schedule};
 use serde_json::json;
 use tokio::sync::watch;
@@ -17,13 +17,13 @@ use crate::load::{Sender, Stage};
 use crate::run::{Cancel, Progress, World};
 use crate::{collect, probes, resources, schedule};
 
-/// The fact that says how much of the soak's time had passed when this part of it began.
-pub const BEGINS: &str = "soak_begins";
 /// Label of what is sent outside of drills.
 const QUIET: &str = "quiet";
 /// The folder's size is looked at this often.
 const DISK_EVERY: Duration = Duration::from_secs(10);
 const QUIESCE: Duration = Duration::from_secs(20);
+/// How long a soak's beginning waits for the engine's events.
+const ATTACHED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The soak around a run's drills.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    /// Waits for the mode, and begins to watch.
+    /// Waits for the mode and for the engine's events, and begins to watch.
     pub async fn begin(
         soak: &'a Soak,
         (world, sender, elapsed_ms): (&'a Arc<World>, &'a Arc<Sender>, u64),
@@ -61,6 +61,10 @@ impl<'a> Course<'a> {
         if let Some(mode) = &soak.mode {
             schedule::need_mode(world, &cancel, mode).await?;
         }
+        // A death counts from the beginning on, so the engine must be listened to by then. Where it can't be, the
+        // judge says so.
+        let mut attached = world.engine_attached.subscribe();
+        let _ = tokio::time::timeout(ATTACHED_WITHIN, attached.wait_for(|a| *a)).await;
         let (stop, stopped) = watch::channel(false);
         let mut watching = JoinSet::new();
         for probe in &soak.probes {
@@ -71,7 +75,7 @@ impl<'a> Course<'a> {
         let recorder = &world.recorder;
         let now = recorder.clock.now_ns();
         let keys = [("elapsed_ms", json!(elapsed_ms))];
-        recorder.fact(FactSource::Act, BEGINS, now, keys).await;
+        recorder.fact(FactSource::Act, act::BEGINS, now, keys).await;
         Ok(Self {
             soak,
             world,
@@ -112,6 +116,8 @@ impl<'a> Course<'a> {
             .stage
             .send_modify(|stage| stage.signals_per_s = 0.0);
         let recorder = &self.world.recorder;
+        let now = recorder.clock.now_ns();
+        recorder.fact(FactSource::Act, act::ENDS, now, []).await;
         let quiet = collect::quiesce(self.world, QUIESCE).await;
         if let Err(why) = quiet {
             let why = recorder.clean(&why);

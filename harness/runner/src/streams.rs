@@ -193,38 +193,6 @@ fn attaching(
     }
 }
 
-/// Follows the engine's events of this run's containers.
-pub async fn engine(world: Arc<World>, mut stop: watch::Receiver<bool>) {
-    let recorder = world.recorder.clone();
-    let mut events = world.stack.events();
-    recorder.stream("engine", StreamState::Attached, None).await;
-    let ended = loop {
-        let next = tokio::select! {
-            next = events.next() => next,
-            _ = stop.wait_for(|s| *s) => break (StreamState::Detached, "the run is over".to_owned()),
-        };
-        match next {
-            Some(Ok(event)) => {
-                let at = jiff::Timestamp::from_nanosecond(event.time_ns.into());
-                let at_ns = at.map_or_else(
-                    |_| recorder.clock.now_ns(),
-                    |at| recorder.clock.from_wall(at),
-                );
-                let keys = [
-                    ("service", json!(event.service)),
-                    ("exit_code", json!(event.exit_code)),
-                ];
-                recorder
-                    .fact(FactSource::Engine, &event.action, at_ns, keys)
-                    .await;
-            }
-            Some(Err(error)) => break (StreamState::Gap, error.to_string()),
-            None => break (StreamState::Gap, "the stream ended".to_owned()),
-        }
-    };
-    recorder.stream("engine", ended.0, Some(ended.1)).await;
-}
-
 /// Records every stretch in which the harness itself was not run: nothing was observed in it.
 pub async fn starvation(world: Arc<World>, mut stop: watch::Receiver<bool>) {
     let recorder = world.recorder.clone();

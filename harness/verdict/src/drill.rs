@@ -1,14 +1,17 @@
 //! One drill: its faults, its preconditions, its checks.
 
+use std::time::Duration;
+
 use firedrill_journal::FactSource;
 use firedrill_plan::{Edge, EdgeRef, Fault, FaultKind, Observe, Pace, Phase, When};
 use serde_json::Value;
 
 use crate::checks::judge_check;
-use crate::facts::text;
+use crate::facts::{stream_gap, text};
 use crate::index::{Edges, Moment, QUIESCE};
 use crate::model::{CheckVerdict, DrillVerdict, FaultVerdict, Outcome};
 use crate::needs::judge_needs;
+use crate::operators::Span;
 use crate::window::Scene;
 use crate::words::{duration, ms, quote, to_ms};
 
@@ -20,6 +23,9 @@ const HOLD_SLACK_NS: u64 = 100_000_000;
 const EVENT_SLACK_NS: u64 = 50_000_000;
 /// Exit code of a process that SIGKILL ended.
 const BY_SIGKILL: i64 = 137;
+
+const UNFELT: &str =
+    "nothing of the target passed through it: it touched no connection but that of its own proof";
 
 /// Judges one episode of the run.
 pub fn judge_drill(scene: &Scene<'_>, pace: Option<Pace>) -> DrillVerdict {
@@ -70,6 +76,7 @@ pub fn judge_drill(scene: &Scene<'_>, pace: Option<Pace>) -> DrillVerdict {
         title: scene.drill.title.clone(),
         verdict: Outcome::worst(all.chain([Outcome::Pass])),
         recovery_ms: recovery(scene, &checks),
+        recovery_budget_ms: budget(scene, &checks),
         worst_margin: checks.iter().filter_map(|c| c.margin).reduce(f64::min),
         reasons: reasons.into_iter().map(|(_, why)| why).collect(),
         needs,
@@ -113,7 +120,7 @@ fn judge_fault(scene: &Scene<'_>, phase: &Phase, position: usize, fault: &Fault)
         .and_then(|e| e.phases.get(&phase.id))
         .and_then(|p| p.faults.get(&(position as u32)))
         .unwrap_or(&nothing);
-    let reason = if let Some(lost) = &edges.lost {
+    let trouble = if let Some(lost) = &edges.lost {
         let how = lost.proof.as_deref().unwrap_or("no proof was recorded");
         Some(format!("lost at {}: {}", ms(lost.at), quote(how)))
     } else if edges.requested.is_none() {
@@ -131,6 +138,12 @@ fn judge_fault(scene: &Scene<'_>, phase: &Phase, position: usize, fault: &Fault)
     } else {
         interrupted(scene, fault, edges)
     };
+    // What wasn't in force wasn't there to be felt.
+    let felt = match &trouble {
+        None => edges.healed.as_ref().and_then(|m| m.felt),
+        Some(_) => None,
+    };
+    let reason = trouble.or((felt == Some(false)).then(|| UNFELT.to_owned()));
     let at = |m: &Option<Moment>| m.as_ref().map(|m| to_ms(m.at));
     FaultVerdict {
         phase: phase.id.clone(),
@@ -141,6 +154,7 @@ fn judge_fault(scene: &Scene<'_>, phase: &Phase, position: usize, fault: &Fault)
         heal_requested_at: at(&edges.heal_requested),
         healed_at: at(&edges.healed),
         proof: edges.proven.as_ref().and_then(|m| m.proof.clone()),
+        felt,
         verdict: if reason.is_some() {
             Outcome::Inconclusive
         } else {
@@ -163,7 +177,13 @@ fn no_death(scene: &Scene<'_>, target: &str, edges: &Edges) -> Option<String> {
             && text(at, "service") == Some(target)
             && at.fact.keys.get("exit_code").and_then(Value::as_i64) == Some(BY_SIGKILL)
     });
-    (!killed).then(|| format!("the engine tells of no death with exit code {BY_SIGKILL}"))
+    let why = || format!("the engine tells of no death with exit code {BY_SIGKILL}");
+    (!killed).then(
+        || match stream_gap(scene.index, "engine", Span { from, to }) {
+            Some(gap) => format!("{}: {gap}", why()),
+            None => why(),
+        },
+    )
 }
 
 /// What the engine itself recorded of the container while the fault was to be in force: something that
@@ -182,30 +202,44 @@ fn interrupted(scene: &Scene<'_>, fault: &Fault, edges: &Edges) -> Option<String
     let facts = scene.index.facts_in(FactSource::Engine, from, to);
     let hit = facts.iter().find(|f| {
         ends.contains(&f.fact.what.as_str()) && text(f, "service") == Some(fault.target.as_str())
-    })?;
-    let (what, at) = (&hit.fact.what, ms(hit.fact.at_ns));
-    Some(format!("interrupted: the engine recorded {what} at {at}"))
+    });
+    if let Some(hit) = hit {
+        let (what, at) = (&hit.fact.what, ms(hit.fact.at_ns));
+        return Some(format!("interrupted: the engine recorded {what} at {at}"));
+    }
+    let gap = stream_gap(scene.index, "engine", Span { from, to })?;
+    Some(format!("whether it was interrupted isn't known: {gap}"))
 }
 
-/// The longest way from a proven heal to a satisfied check of recovery (`within … of X.healed`).
-fn recovery(scene: &Scene<'_>, checks: &[CheckVerdict]) -> Option<u64> {
-    let mut longest: Option<u64> = None;
-    for (expect, check) in scene.drill.expects.iter().zip(checks) {
-        let (Observe::Value { .. }, When::Within { of, .. }) = (&expect.observe, &expect.when)
+/// Each check of recovery (`within … of X.healed`): the bound, the healed phase, its verdict.
+fn recoveries<'a>(
+    scene: &'a Scene<'_>,
+    checks: &'a [CheckVerdict],
+) -> impl Iterator<Item = (Duration, &'a str, &'a CheckVerdict)> {
+    let pairs = scene.drill.expects.iter().zip(checks);
+    pairs.filter_map(|(expect, check)| {
+        let (Observe::Value { .. }, When::Within { bound, of, .. }) =
+            (&expect.observe, &expect.when)
         else {
-            continue;
+            return None;
         };
         let EdgeRef::Phase {
             phase,
             edge: Edge::Healed | Edge::HealRequested,
         } = of
         else {
-            continue;
+            return None;
         };
-        let faulty = |p: &&Phase| p.id == *phase && !p.faults.is_empty();
-        if !scene.drill.phases.iter().any(|p| faulty(&p)) {
-            continue;
-        }
+        let faulty = |p: &Phase| p.id == *phase && !p.faults.is_empty();
+        let any = scene.drill.phases.iter().any(faulty);
+        any.then_some((*bound, phase.as_str(), check))
+    })
+}
+
+/// The longest way from a proven heal to a satisfied check of recovery.
+fn recovery(scene: &Scene<'_>, checks: &[CheckVerdict]) -> Option<u64> {
+    let mut longest: Option<u64> = None;
+    for (_, phase, check) in recoveries(scene, checks) {
         let healed = scene.phase(phase).ok()?.healed.as_ref()?.at;
         if check.verdict != Outcome::Pass {
             return None;
@@ -214,4 +248,10 @@ fn recovery(scene: &Scene<'_>, checks: &[CheckVerdict]) -> Option<u64> {
         longest = Some(longest.map_or(took, |l| l.max(took)));
     }
     longest
+}
+
+/// By when all of them must be satisfied.
+fn budget(scene: &Scene<'_>, checks: &[CheckVerdict]) -> Option<u64> {
+    let longest = recoveries(scene, checks).map(|(bound, ..)| bound).max()?;
+    u64::try_from(longest.as_millis()).ok()
 }

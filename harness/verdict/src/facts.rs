@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use firedrill_journal::{FactSource, OpState, SignalRef, StreamState};
-use firedrill_plan::{ActKind, FactSelector, FaultKind, FieldBound};
+use firedrill_plan::{FactSelector, FieldBound};
 use serde_json::Value;
 
 use crate::index::{FactAt, Index};
@@ -273,19 +273,13 @@ fn ours(scene: &Scene<'_>, service: &str, event: &str, at: u64) -> bool {
         let Some(known) = edges.phases.get(&phase.id) else {
             return false;
         };
-        let acted = phase.acts.iter().any(|a| {
-            matches!(&a.kind, ActKind::Restart { services } | ActKind::Recreate { services, .. }
-                if services.iter().any(|s| s == service))
-        });
+        let mut ended = phase.acts.iter().flat_map(|a| a.kind.ends());
+        let acted = ended.any(|s| s == service);
         let in_acts = known.own.requested.as_ref().is_some_and(|r| r.at <= at)
             && at <= until(&known.own.proven);
         let in_fault = phase.faults.iter().enumerate().any(|(i, fault)| {
-            let stops = matches!(
-                fault.kind,
-                FaultKind::Kill | FaultKind::Stop | FaultKind::Restart
-            );
             let edges = known.faults.get(&(i as u32));
-            stops
+            fault.kind.ends()
                 && fault.target == service
                 && edges.is_some_and(|e| {
                     e.requested.as_ref().is_some_and(|r| r.at <= at) && at <= until(&e.healed)

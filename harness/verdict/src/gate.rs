@@ -3,13 +3,17 @@
 //! Only the best evidence counts for, and the worst counts against: a FAIL of any run of the subject
 //! blocks, whatever passed elsewhere. What nothing shows is INCONCLUSIVE, and that blocks as well.
 
+mod effects;
 mod figures;
 mod given;
 mod items;
+mod live;
+pub(crate) mod observed;
 mod people;
 mod runs;
 mod series;
 mod settings;
+mod signatures;
 mod stages;
 
 use std::collections::BTreeMap;
@@ -17,11 +21,15 @@ use std::collections::BTreeMap;
 use firedrill_plan::{Policy, PolicyClass, Signed, Stage, Stages, Waiver};
 use serde_json::Value;
 
+use crate::compare::Baseline;
 use crate::model::{
-    GateDecision, GateEvidence, GateItem, GateOutcome, Outcome, SCHEMA_VERSION, TriggerFired,
-    Verdict,
+    GateDecision, GateEvidence, GateItem, GateOutcome, Outcome, RoleSignature, SCHEMA_VERSION,
+    TriggerFired, Verdict,
 };
+pub use effects::unmet;
+pub use live::{Armed, questions, rollback_of};
 pub use series::{Point, Recorded, SeriesSource};
+pub use signatures::{Attested, SignedBy};
 
 /// The figures that a rule can name; `<…>` stands for a name.
 pub const FIGURES: &[(&str, &str)] = &[
@@ -57,6 +65,10 @@ pub const FIGURES: &[(&str, &str)] = &[
     (
         "drill.<name>.worst_margin",
         "smallest margin of a drill's checks, as a share of the bound",
+    ),
+    (
+        "baseline.regressions",
+        "figures that are significantly and largely worse than the accepted run's",
     ),
     (
         "triggers.critical",
@@ -117,15 +129,27 @@ pub struct NoGo {
     pub decided_at: jiff::Timestamp,
 }
 
+/// Evidence that should be there and isn't, or can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// A run, a folder, a file.
+    pub of: String,
+    pub why: String,
+}
+
 /// What the decision takes into account besides the runs.
 #[derive(Clone, Debug, Default)]
 pub struct Around {
     pub signed: Vec<Signed>,
+    pub attested: Vec<Attested>,
+    pub lacks: Vec<Lack>,
     pub waivers: Vec<Waiver>,
     pub imports: BTreeMap<String, Imported>,
     pub no_gos: Vec<NoGo>,
     /// The accepted run, with which others are compared.
     pub accepted: Option<Recorded>,
+    /// The figures of accepted runs, one for each kind of run.
+    pub baselines: Vec<Baseline>,
     /// Only up to this stage.
     pub stage: Option<String>,
 }
@@ -173,14 +197,16 @@ pub fn gate(
     items.extend(cx.imports());
     items.extend(cx.documents(&fired));
     items.extend(cx.stage_items());
-    items.extend(cx.rollbacks());
+    items.extend(cx.rollbacks(&fired));
     let derived = cx.derived(&items);
     items.extend(derived);
     cx.groups(&mut items);
-    let signatures = cx.signatures(&items, &fired);
-    items.extend(signatures);
+    let confirmed = cx.confirmed(&items, &fired);
+    items.extend(confirmed);
+    let signatures = cx.role_signatures();
+    items.extend(cx.signed_enough(&signatures));
     let waived = cx.waive(&mut items);
-    decide(&cx, runs, items, fired, waived)
+    decide(&cx, runs, items, fired, (waived, signatures))
 }
 
 fn decide(
@@ -188,7 +214,7 @@ fn decide(
     runs: &[GateRun],
     items: Vec<GateItem>,
     triggers: Vec<TriggerFired>,
-    waivers: Vec<String>,
+    (waivers, signatures): (Vec<String>, Vec<RoleSignature>),
 ) -> GateDecision {
     let policy = cx.policy;
     let blocking = items.iter().filter(|i| !i.passed_over);
@@ -233,6 +259,7 @@ fn decide(
         waivers,
         signed: cx.signed(),
         roles: policy.roles.clone(),
+        signatures,
         items,
     }
 }
@@ -298,6 +325,11 @@ impl<'a> Cx<'a> {
                 Outcome::Inconclusive,
             );
             items.push(none.observed("no run was given"));
+        }
+        for lack in &self.around.lacks {
+            let id = format!("evidence {}", lack.of);
+            let missing = item(&id, "the evidence is whole", Outcome::Inconclusive);
+            items.push(missing.observed(lack.why.clone()));
         }
         let needs = &self.policy.requires;
         for run in all {

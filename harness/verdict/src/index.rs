@@ -15,6 +15,8 @@ pub struct Moment {
     pub at: u64,
     pub seq: u64,
     pub proof: Option<String>,
+    /// Of a healed fault: whether anything of the target met it.
+    pub felt: Option<bool>,
 }
 
 /// The edges of one phase or one fault, the first of each kind.
@@ -68,6 +70,15 @@ impl EpisodeEdges {
     }
 }
 
+/// An episode that was under way when the harness died, and was carried out anew later.
+#[derive(Clone, Debug)]
+pub struct Void {
+    pub episode: usize,
+    pub edges: EpisodeEdges,
+    /// When the stack that it was tried on was gone.
+    pub until: u64,
+}
+
 /// One operation, both of its records taken together.
 #[derive(Clone, Debug)]
 pub struct OpRecord<'a> {
@@ -105,6 +116,17 @@ impl OpRecord<'_> {
 pub struct SampleAt<'a> {
     pub seq: u64,
     pub sample: &'a Sample,
+    /// Why its values may be those of a loop that is dead.
+    pub stale: Option<Stale>,
+}
+
+/// What is wrong with the heartbeat beside a sample's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// It has stood still for that many nanoseconds.
+    Still(u64),
+    /// There is none.
+    Absent,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +152,7 @@ pub struct Index<'a> {
     pub starved: Vec<(u64, u64)>,
     /// Where the harness had died and was started again: from the last line before to the first after.
     pub parts: Vec<(u64, u64)>,
+    pub void: Vec<Void>,
     /// In order of invocation.
     pub ops: Vec<OpRecord<'a>>,
     /// The signal of a key, as it was sent first.
@@ -151,6 +174,7 @@ impl<'a> Index<'a> {
             streams: HashMap::new(),
             starved: Vec::new(),
             parts: Vec::new(),
+            void: Vec::new(),
             ops: Vec::new(),
             signals: HashMap::new(),
             tags: HashMap::new(),
@@ -183,7 +207,11 @@ impl<'a> Index<'a> {
             Event::Op(op) => self.add_op(seq, op, open),
             Event::Sample(sample) => {
                 let series = self.samples.entry(&sample.probe).or_default();
-                series.push(SampleAt { seq, sample });
+                series.push(SampleAt {
+                    seq,
+                    sample,
+                    stale: None,
+                });
             }
             Event::Fact(fact) => {
                 let facts = self.facts.entry(fact.source).or_default();
@@ -203,7 +231,16 @@ impl<'a> Index<'a> {
             // What was under way when the part before died is carried out anew: its first try is void.
             Event::Part(part) => {
                 let from = self.episodes.len().min(part.episode as usize);
-                self.episodes[from..].fill(EpisodeEdges::default());
+                for (episode, edges) in self.episodes.iter_mut().enumerate().skip(from) {
+                    let edges = std::mem::take(edges);
+                    if edges.first.is_some() {
+                        self.void.push(Void {
+                            episode,
+                            edges,
+                            until: part.at_ns,
+                        });
+                    }
+                }
                 for stream in self.streams.values_mut() {
                     stream.push(StreamAt {
                         seq,
@@ -228,6 +265,7 @@ impl<'a> Index<'a> {
             at: edge.at_ns,
             seq,
             proof: edge.proof.clone(),
+            felt: edge.felt,
         };
         episode.last = episode.last.max(edge.at_ns);
         episode.first.get_or_insert_with(|| moment.clone());

@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firedrill_journal::{EndReason, FactSource, Journal, RunKind};
+use firedrill_journal::{EndReason, FactSource, Journal, RunKind, act};
 use firedrill_plan::{ActKind, Drill};
 
 use crate::audit::{Planned, Record, audit};
 use crate::drill::judge_drill;
+use crate::facts::stream_gap;
+use crate::heartbeat::mark_stale;
 use crate::index::Index;
 use crate::load::figures;
 use crate::model::{
     AuditVerdict, DrillVerdict, LoadFigures, Outcome, Run, SCHEMA_VERSION, Subject, Timeline,
     Verdict,
 };
+use crate::operators::Span;
 use crate::plans::Plans;
 use crate::soak::judge_soak;
 use crate::timeline::timeline;
+use crate::vigil::{Misdeed, Vigil};
 use crate::window::Scene;
 use crate::words::quote;
 
@@ -25,6 +29,9 @@ const OFFENCES_MAX: usize = 20;
 /// Judges a journal by the documents that its header carries. Total: a journal that can't be judged
 /// is INCONCLUSIVE, with the reason.
 pub fn judge(journal: &Journal) -> Verdict {
+    if journal.header.run.kind == RunKind::Observe {
+        return crate::gate::observed::judge(journal, frame(journal), early_end(journal));
+    }
     match Plans::of(journal) {
         Ok(plans) => judge_with(journal, &plans),
         Err(why) => unreadable(journal, why),
@@ -37,7 +44,8 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
         let (n, m) = (plans.drills.len(), journal.header.episodes.len());
         return unreadable(journal, format!("{n} drills for {m} episodes"));
     }
-    let index = Index::build(journal);
+    let mut index = Index::build(journal);
+    mark_stale(&mut index, plans);
     let record = Record::build(&index);
     let mut reasons = Vec::new();
     let mut outcome = Outcome::Pass;
@@ -46,7 +54,11 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
         reasons.push((outcome, why));
     }
     reasons.extend(gaps(&index));
-    reasons.extend(offences(&index));
+    let misdeeds = misdeeds(journal, plans);
+    reasons.extend(offences(&index, &misdeeds));
+    if journal.header.run.kind == RunKind::Soak {
+        reasons.extend(unwatched(&index).map(|why| (Outcome::Inconclusive, why)));
+    }
     let mut drills = Vec::new();
     for (episode, drill) in plans.drills.iter().enumerate() {
         let scene = Scene::new(&index, &record, drill, episode);
@@ -68,14 +80,21 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
             .iter()
             .map(|why| (audit_outcome(&audit, why), why.clone())),
     );
+    let defect = journal.header.subject.defect.as_deref();
     let soak = plans
         .profile
         .as_ref()
-        .map(|profile| judge_soak(&index, &record, plans, profile));
+        .map(|profile| judge_soak(&index, &record, plans, (profile, defect, &misdeeds)));
     for watch in soak.iter().flat_map(|s| &s.watches) {
         if watch.verdict != Outcome::Pass {
             let why = format!("watch {}: {}", watch.id, watch.observed);
             reasons.push((watch.verdict, why));
+        }
+    }
+    for missed in soak.iter().flat_map(|s| &s.checkpoints) {
+        if missed.run_ms.is_none() {
+            let why = format!("checkpoint: {}", missed.reasons.join("; "));
+            reasons.push((Outcome::Inconclusive, why));
         }
     }
     let parts = drills
@@ -139,16 +158,47 @@ fn gaps(index: &Index<'_>) -> Vec<(Outcome, String)> {
     index.parts.iter().map(gap).collect()
 }
 
-/// What must never happen, and was seen while the run went on.
-fn offences(index: &Index<'_>) -> Vec<(Outcome, String)> {
+/// What must never happen, as it stands in the journal. In a soak only: a drill's own expectations say what it
+/// forbids.
+fn misdeeds(journal: &Journal, plans: &Plans) -> Vec<Misdeed> {
+    if journal.header.run.kind != RunKind::Soak {
+        return Vec::new();
+    }
+    let mut vigil = Vigil::new(&plans.drills);
+    let seen = journal.events.iter().filter_map(|e| vigil.see(&e.event));
+    seen.take(OFFENCES_MAX).collect()
+}
+
+/// The same, and what who looked on while the run went on made of it.
+fn offences(index: &Index<'_>, misdeeds: &[Misdeed]) -> Vec<(Outcome, String)> {
+    let mut words: Vec<String> = misdeeds.iter().map(Misdeed::words).collect();
     let acts = index.facts(FactSource::Act);
-    let mut reasons: Vec<(Outcome, String)> = acts
+    let told = acts
         .iter()
-        .filter(|at| at.fact.what == "zero_tolerance")
-        .filter_map(|at| Some((Outcome::Fail, quote(at.fact.keys.get("why")?.as_str()?))))
-        .collect();
-    reasons.truncate(OFFENCES_MAX);
-    reasons
+        .filter(|at| at.fact.what == act::OFFENCE)
+        .filter_map(|at| Some(quote(at.fact.keys.get("why")?.as_str()?)));
+    for why in told {
+        if words.len() < OFFENCES_MAX && !words.contains(&why) {
+            words.push(why);
+        }
+    }
+    words.into_iter().map(|why| (Outcome::Fail, why)).collect()
+}
+
+/// Why a death in the soak could have gone unseen.
+fn unwatched(index: &Index<'_>) -> Option<String> {
+    let acts = index.facts(FactSource::Act).iter();
+    let unseen = |why: &str| format!("a service that ended could have gone unseen: {why}");
+    let Some(from) = acts.clone().find(|at| at.fact.what == act::BEGINS) else {
+        return Some(unseen("the journal doesn't say when the soak began"));
+    };
+    let to = acts.rev().find(|at| at.fact.what == act::ENDS);
+    let last = index.episodes.last().map_or(0, |e| e.last);
+    let span = Span {
+        from: from.fact.at_ns,
+        to: to.map_or(last, |at| at.fact.at_ns).max(from.fact.at_ns),
+    };
+    stream_gap(index, "engine", span).map(|gap| unseen(&gap))
 }
 
 fn drill_reasons(drill: &DrillVerdict) -> Vec<(Outcome, String)> {
@@ -203,7 +253,9 @@ fn not_exercised(journal: &Journal, plans: &Plans) -> Vec<String> {
     let caught: BTreeSet<&str> = plans
         .drills
         .iter()
-        .flat_map(|d| d.catches.keys().map(String::as_str))
+        .flat_map(|d| d.catches.keys())
+        .chain(plans.profile.iter().flat_map(|p| p.catches.keys()))
+        .map(String::as_str)
         .collect();
     if let Some(defects) = &plans.target.defects {
         let missed: Vec<&str> = defects
@@ -256,7 +308,7 @@ fn unreadable(journal: &Journal, why: String) -> Verdict {
 }
 
 /// A verdict with all that the header says and nothing judged.
-fn frame(journal: &Journal) -> Verdict {
+pub(crate) fn frame(journal: &Journal) -> Verdict {
     let header = &journal.header;
     let last = journal.events.last();
     let end_ns = journal.events.iter().map(|e| e.mono_ns).max().unwrap_or(0);
@@ -308,6 +360,7 @@ fn frame(journal: &Journal) -> Verdict {
             checks: Vec::new(),
         },
         soak: None,
+        observe: None,
         load: LoadFigures::default(),
         timeline: Timeline::default(),
         journal_head: journal.head.clone(),

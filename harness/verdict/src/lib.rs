@@ -7,6 +7,7 @@
 
 mod audit;
 mod checks;
+mod compare;
 mod counts;
 mod coverage;
 pub mod drift;
@@ -14,25 +15,37 @@ mod drill;
 mod facts;
 mod gate;
 mod growth;
+mod heartbeat;
 mod index;
 mod judge;
 mod load;
 mod model;
 mod needs;
+mod observe;
 mod operators;
 mod plans;
 mod predicate;
 mod soak;
 mod timeline;
+mod vigil;
 mod window;
 mod words;
 
 pub use audit::{ChainEvent, Finding, Gaps, History, Offence, OnChain, Problem, equation_ids};
+pub use compare::{
+    Accepted, Baseline, Comparison, DocumentChange, Figure, FigureChange, RecoveryChange, Shift,
+    Toward, compare,
+};
 pub use gate::{
-    Around, Content, FIGURES, GateRun, Imported, NoGo, Point, Recorded, SeriesSource, gate,
+    Armed, Around, Attested, Content, FIGURES, GateRun, Imported, Lack, NoGo, Point, Recorded,
+    SeriesSource, SignedBy, gate, questions, rollback_of, unmet,
 };
 pub use judge::{judge, judge_with, schema, verdict_json};
 pub use model::*;
+pub use observe::{ObserveVerdict, RollbackVerdict, StepVerdict};
 pub use operators::{Decision, Obs, Span, eventually, not_before, throughout, within};
 pub use plans::Plans;
-pub use soak::{DriftVerdict, IntentShares, Interval, SoakVerdict, WatchVerdict};
+pub use soak::{
+    Caught, CheckpointVerdict, DriftVerdict, IntentShares, Interval, SoakVerdict, WatchVerdict,
+};
+pub use vigil::{Misdeed, Vigil};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::observe::ObserveVerdict;
 use crate::soak::SoakVerdict;
 
 /// Version of the format of `verdict.json`.
@@ -52,6 +53,9 @@ pub struct Verdict {
     /// The soak as a whole; a drill run has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<SoakVerdict>,
+    /// What was seen of a live system under a policy's stage; only `observe` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observe: Option<ObserveVerdict>,
     /// Figures of the load over the whole run.
     pub load: LoadFigures,
     /// What is drawn in the report; derived from the journal like everything else.
@@ -107,6 +111,9 @@ pub struct DrillVerdict {
     /// From the last fault's proven heal until every recovery check was satisfied; `null` if there
     /// was no fault or no such check.
     pub recovery_ms: Option<u64>,
+    /// What the drill allows for it: the longest bound of its recovery checks; `null` if it has none.
+    #[serde(default)]
+    pub recovery_budget_ms: Option<u64>,
     /// The smallest margin of its checks, as a share of the bound; `null` where no check has one.
     pub worst_margin: Option<f64>,
 }
@@ -132,6 +139,10 @@ pub struct FaultVerdict {
     pub heal_requested_at: Option<f64>,
     pub healed_at: Option<f64>,
     pub proof: Option<String>,
+    /// Whether anything of the target met it; `null` where nothing counts that, and where the fault wasn't
+    /// in force from its proof to its healing. `false` is then all that is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub felt: Option<bool>,
     pub verdict: Outcome,
     pub reason: Option<String>,
 }
@@ -249,7 +260,7 @@ pub struct Timeline {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineSeries {
-    /// `acknowledged/s`, `refused/s`, `first sends/s`, `latency p95 (ms)`.
+    /// `acknowledged/s`, `refused/s`, `errors/s`, `first sends/s`, `latency p95 (ms)`.
     pub name: String,
     pub values: Vec<Option<f64>>,
 }
@@ -329,6 +340,23 @@ pub struct GateDecision {
     pub signed: Vec<SignedItem>,
     /// Roles that sign.
     pub roles: Vec<String>,
+    /// The signatures over the evidence, by role.
+    #[serde(default)]
+    pub signatures: Vec<RoleSignature>,
+}
+
+/// A role that signs the evidence, and whether it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoleSignature {
+    pub role: String,
+    pub counts: bool,
+    pub signer: Option<String>,
+    /// RFC 3339, by the signer's clock.
+    pub signed_at: Option<String>,
+    /// Fingerprint of the key.
+    pub key: Option<String>,
+    /// Why it doesn't count.
+    pub why: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -365,7 +393,16 @@ pub struct TriggerFired {
     pub run: String,
     /// Milliseconds since the run's start; `null` for what is known at its end only.
     pub at_ms: Option<f64>,
-    /// The same on the wall clock, RFC 3339.
+    /// When its bound had been broken for `for` and `grace`, counted from the first sample that shows it.
+    #[serde(default)]
+    pub due_ms: Option<f64>,
+    /// When the harness that watched saw it; `null` where nobody watched as it happened.
+    #[serde(default)]
+    pub seen_ms: Option<f64>,
+    /// From the one to the other: how long it took to see it.
+    #[serde(default)]
+    pub late_ms: Option<f64>,
+    /// `at_ms` on the wall clock, RFC 3339.
     pub fired_at: Option<String>,
     pub value: Option<f64>,
     pub observed: String,

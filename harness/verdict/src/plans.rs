@@ -1,7 +1,9 @@
 //! The plan that a journal carries: its header's documents, parsed again.
 
-use firedrill_journal::{DocumentRole, Journal, RunKind, sha256_hex};
-use firedrill_plan::{Drill, Pace, Profile, Target, parse_drill, parse_profile, parse_target};
+use firedrill_journal::{Document, DocumentRole, Journal, RunKind, sha256_hex};
+use firedrill_plan::{
+    Drill, Pace, Profile, Schedule, Target, parse_drill, parse_profile, parse_target,
+};
 
 /// What the run was to do.
 #[derive(Clone, Debug)]
@@ -13,19 +15,14 @@ pub struct Plans {
     pub pace: Option<Pace>,
     /// What a soak was to do beside its drills.
     pub profile: Option<Profile>,
+    /// A soak's course as it was drawn.
+    pub schedule: Option<Schedule>,
 }
 
 impl Plans {
     /// Parses the documents of the header. The error says which one can't be used, and why.
     pub fn of(journal: &Journal) -> Result<Plans, String> {
-        for document in &journal.header.documents {
-            if sha256_hex(document.text.as_bytes()) != document.sha256 {
-                let path = &document.path;
-                return Err(format!(
-                    "the document {path} is not the one that its digest names"
-                ));
-            }
-        }
+        intact(journal)?;
         let target = target(journal)?;
         let mut drills = Vec::new();
         for episode in &journal.header.episodes {
@@ -45,11 +42,26 @@ impl Plans {
             _ => None,
         };
         Ok(Plans {
+            schedule: schedule(journal)?,
             target,
             drills,
             pace,
             profile,
         })
+    }
+}
+
+/// Checks the header's documents against their digests.
+pub fn intact(journal: &Journal) -> Result<(), String> {
+    let of = |d: &&Document| sha256_hex(d.text.as_bytes()) != d.sha256;
+    match journal.header.documents.iter().find(of) {
+        None => Ok(()),
+        Some(document) => {
+            let path = &document.path;
+            Err(format!(
+                "the document {path} is not the one that its digest names"
+            ))
+        }
     }
 }
 
@@ -64,6 +76,16 @@ pub fn target(journal: &Journal) -> Result<Target, String> {
     parsed
         .map(|p| p.value)
         .map_err(|e| format!("the target file can't be read: {e}"))
+}
+
+fn schedule(journal: &Journal) -> Result<Option<Schedule>, String> {
+    let mut documents = journal.header.documents.iter();
+    let Some(document) = documents.find(|d| d.role == DocumentRole::Schedule) else {
+        return Ok(None);
+    };
+    let read = serde_json::from_str(&document.text);
+    read.map(Some)
+        .map_err(|e| format!("the schedule can't be read: {e}"))
 }
 
 /// A soak's profile; a drill's is its pace, and no document.

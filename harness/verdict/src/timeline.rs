@@ -52,11 +52,20 @@ impl Axis<'_> {
     fn series(&self) -> Vec<TimelineSeries> {
         let mut ok = vec![0_u64; self.bins];
         let mut refused = vec![0_u64; self.bins];
+        let mut errors = vec![0_u64; self.bins];
         let mut latencies: Vec<Vec<u64>> = vec![Vec::new(); self.bins];
         let (mut first, mut last) = (None::<usize>, None::<usize>);
         for op in self.index.ops.iter().filter(|op| !op.shed()) {
             let sent = self.bin_of(op.sent_at());
             first = Some(first.map_or(sent, |f| f.min(sent)));
+            if matches!(
+                op.state,
+                OpState::Failed | OpState::Unknown | OpState::Invoked
+            ) {
+                let at = op.done.map_or(sent, |done| self.bin_of(done));
+                errors[at] += 1;
+                last = last.max(Some(at));
+            }
             let Some(done) = op.done else { continue };
             let at = self.bin_of(done);
             last = last.max(Some(at)).max(Some(sent));
@@ -85,6 +94,7 @@ impl Axis<'_> {
         vec![
             named("acknowledged/s", self.rates(&ok, loaded)),
             named("refused/s", self.rates(&refused, loaded)),
+            named("errors/s", self.rates(&errors, loaded)),
             named("first sends/s", self.rates(&sends, |bin| attached[bin])),
             named("latency p95 (ms)", p95),
         ]

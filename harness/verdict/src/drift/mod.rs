@@ -7,9 +7,9 @@
 //! limit within the horizon, and the growth goes on in both halves of the soak. What happened once (a step, a warm-up) is no drift. What can't be told from a drift
 //! is INCONCLUSIVE, never PASS.
 //!
-//! Of the corrections for autocorrelation that were measured, the variance corrections by summed
-//! autocorrelations (Hamed & Rao 1998; Yue & Wang 2004) were not taken: under a strong trend S is at
-//! its end, and with few effective bins no leak, however plain, is significant any more.
+//! The variance corrections by summed autocorrelations (Hamed & Rao 1998; Yue & Wang 2004) are not used: S is at
+//! most n(n−1)/2, so that with its variance n³/9 stretched by n over the effective number of bins m, z is at most
+//! 1.5·√m. With six effective bins or fewer no leak, however plain, could reach `ALPHA`.
 
 mod bins;
 mod kendall;
@@ -18,8 +18,9 @@ mod student;
 
 pub use bins::{BINS_MAX, Bin, Binned, Point, bin};
 
-use bins::median;
+pub(crate) use bins::median;
 use slope::{COSINES, Line, fit};
+pub(crate) use student::normal_tail;
 use student::{student_quantile, student_tail};
 
 /// Largest p-value of a trend that is believed: a soak holds dozens of series, and a false alarm costs

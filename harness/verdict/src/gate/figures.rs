@@ -1,9 +1,15 @@
 //! Figures of verdicts.
 
+use super::GateRun;
+use crate::compare::{Baseline, compare};
 use crate::model::{DrillVerdict, Outcome, Verdict};
 
 /// A figure of the verdict and the number of samples behind it; `None` where the run has none.
 pub(super) fn figure(verdict: &Verdict, name: &str) -> Option<(f64, u64)> {
+    // Where a live system was watched, no load was sent and no drill was run: their zeros are none.
+    if verdict.observe.is_some() {
+        return None;
+    }
     let (group, rest) = name.split_once('.')?;
     match group {
         "audit" if rest == "accepted" => {
@@ -64,4 +70,37 @@ fn drill_figure(verdict: &Verdict, name: &str) -> Option<(f64, u64)> {
         _ => return None,
     };
     Some((value, samples))
+}
+
+/// Figures that became worse, in the run with the most of them. What could not be compared is no proof
+/// that nothing did.
+pub(super) fn regressions(baselines: &[Baseline], runs: &[&GateRun]) -> Result<f64, String> {
+    let mut worst: Option<usize> = None;
+    let mut unknown = None;
+    for run in runs {
+        let verdict = &run.verdict;
+        let Some(baseline) = baselines.iter().find(|b| b.is_for(verdict)) else {
+            let run = &verdict.run;
+            unknown = Some(format!(
+                "no {} of target {} under profile {} was accepted",
+                run.kind, run.target, run.profile
+            ));
+            continue;
+        };
+        let comparison = compare(baseline, verdict);
+        let (all, compared) = (comparison.figures.len(), comparison.compared());
+        if compared < all || all == 0 {
+            unknown = Some(format!(
+                "{compared} of the accepted run's {all} figures could be compared with run {}",
+                verdict.run.id
+            ));
+        }
+        worst = worst.max(Some(comparison.regressions()));
+    }
+    match (worst, unknown) {
+        (Some(worst), None) => Ok(worst as f64),
+        (Some(worst), Some(_)) if worst > 0 => Ok(worst as f64),
+        (_, Some(why)) => Err(why),
+        (None, None) => Err("there is no run to compare".to_owned()),
+    }
 }

@@ -7,8 +7,10 @@ use firedrill_plan::{
 };
 use serde_json::Value;
 
-use super::series::{Finding, Look, Point, SeriesSource as _, largest_gap_steps, median, must_not};
-use super::{Cx, GateRun, figures, item, placed, runs};
+use super::series::{
+    Finding, Look, Point, SeriesSource as _, is_sampled, largest_gap_steps, median, must_not,
+};
+use super::{Cx, GateRun, figures, item, live, placed, runs};
 use crate::model::{GateItem, Outcome, TriggerFired};
 use crate::predicate::Test;
 use crate::words::{count, duration, number, predicate, to_ms};
@@ -37,7 +39,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Where a rule is looked at: per stage, or at its checkpoint.
-    fn looks(&self, rule: &Rule) -> Vec<(Option<&'a Stage>, Option<&'a Checkpoint>)> {
+    pub(super) fn looks(&self, rule: &Rule) -> Vec<(Option<&'a Stage>, Option<&'a Checkpoint>)> {
         let Some(id) = &rule.checkpoint else {
             let places = self.places(&rule.stages).into_iter();
             return places.map(|stage| (stage, None)).collect();
@@ -110,8 +112,9 @@ impl<'a> Cx<'a> {
                 points,
                 volume,
                 faults: run.recorded.faults(),
-                window: window(points, stage, checkpoint, trigger),
+                window: window(points, run, stage, checkpoint, trigger),
                 baseline,
+                every: run.recorded.every,
             };
             let finding = if trigger { look.trigger() } else { look.rule() };
             let rank = |f: &Finding| match f.verdict {
@@ -176,11 +179,14 @@ impl<'a> Cx<'a> {
                 false => Err("no run recorded the triggers' series".to_owned()),
             },
             "rollback.seconds" => self.rollback_seconds(),
+            "baseline.regressions" => figures::regressions(&self.around.baselines, runs),
             "series.largest_gap_scrapes" => {
                 let gaps = runs.iter().flat_map(|run| {
-                    let all = run.recorded.series.values();
-                    all.filter_map(|points| {
-                        largest_gap_steps(points, window(points, stage, checkpoint, false))
+                    let all = run.recorded.series.iter();
+                    let all = all.filter(|((id, _), _)| is_sampled(id));
+                    all.filter_map(move |(_, points)| {
+                        let window = window(points, run, stage, checkpoint, false);
+                        largest_gap_steps(points, window, run.recorded.every)
                     })
                 });
                 let worst = gaps.reduce(f64::max);
@@ -209,7 +215,9 @@ impl<'a> Cx<'a> {
                 let (finding, run) = self.trigger(trigger, stage);
                 let id = placed(&format!("trigger {}", trigger.id), stage);
                 if finding.verdict == Outcome::Fail {
-                    fired.push(self.shot(trigger, stage, &finding, run));
+                    let mut shot = self.shot(trigger, stage, &finding, run);
+                    live::seen_live(&mut shot, run);
+                    fired.push(shot);
                 }
                 let verdict = match (finding.verdict, trigger.acts) {
                     (Outcome::Fail, false) => Outcome::Inconclusive,
@@ -254,6 +262,7 @@ impl<'a> Cx<'a> {
                     verdict: Outcome::Fail,
                     observed: format!("pulled by {role}: {}", crate::words::value(reason)),
                     at: Some(at),
+                    since: Some(at),
                     value: None,
                 };
                 return (finding, Some(run));
@@ -269,6 +278,7 @@ impl<'a> Cx<'a> {
                     verdict: Outcome::Pass,
                     observed: "not pulled".to_owned(),
                     at: None,
+                    since: None,
                     value: None,
                 };
                 (finding, None)
@@ -287,20 +297,23 @@ impl<'a> Cx<'a> {
             let start: jiff::Timestamp = run.verdict.run.started_at.parse().ok()?;
             start.checked_add(Duration::from_nanos(at)).ok()
         });
-        let first = self.policy.rollbacks.first().map(|r| r.id.clone());
+        let patience = trigger.criterion.lasts + trigger.criterion.grace;
+        let due = finding.since.map(|since| {
+            since.saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX))
+        });
         TriggerFired {
             id: trigger.id.clone(),
             class: trigger.class.word().to_owned(),
             stage: stage.map(|s| s.id.clone()),
             run: run.map(|r| r.verdict.run.id.clone()).unwrap_or_default(),
             at_ms: finding.at.map(to_ms),
+            due_ms: due.map(to_ms),
+            seen_ms: None,
+            late_ms: None,
             fired_at: fired_at.map(|t| t.to_string()),
             value: finding.value,
             observed: finding.observed.clone(),
-            rollback: match trigger.acts {
-                true => trigger.rollback.clone().or(first),
-                false => None,
-            },
+            rollback: live::rollback_of(self.policy, trigger).map(|r| r.id.clone()),
         }
     }
 
@@ -394,13 +407,15 @@ pub(super) fn open(why: &str) -> Finding {
         verdict: Outcome::Inconclusive,
         observed: why.to_owned(),
         at: None,
+        since: None,
         value: None,
     }
 }
 
-/// The part of a stage's run that is judged.
+/// The part of a run that is judged: of a stage's, all of it, whenever the series began or ended.
 fn window(
     points: &[Point],
+    run: &GateRun,
     stage: Option<&Stage>,
     checkpoint: Option<&Checkpoint>,
     trigger: bool,
@@ -408,7 +423,7 @@ fn window(
     let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
     let end = points.last().map_or(0, |p| p.at);
     if let Some(checkpoint) = checkpoint {
-        let at = nanos(checkpoint.at);
+        let at = run.verdict.began_ns().saturating_add(nanos(checkpoint.at));
         let from = at.saturating_sub(nanos(checkpoint.window));
         let to = if checkpoint.then_throughout {
             end.max(at)
@@ -417,9 +432,16 @@ fn window(
         };
         return Some((from, to));
     }
-    let settle = stage.map_or(Duration::ZERO, |s| s.settle);
-    // Triggers are armed from the first moment.
-    (!settle.is_zero() && !trigger).then(|| (nanos(settle), end.max(nanos(settle))))
+    let stage = stage?;
+    let began = run.verdict.began_ns();
+    // Triggers are armed from the first moment, and what was sampled on the way into the stage counts for them too.
+    let from = if trigger {
+        points.first().map_or(began, |p| p.at.min(began))
+    } else {
+        began.saturating_add(nanos(stage.settle))
+    };
+    let watched = nanos(Duration::from_millis(run.verdict.watched_ms()));
+    Some((from, end.max(began.saturating_add(watched)).max(from)))
 }
 
 /// Judges one number.
@@ -440,6 +462,7 @@ pub(super) fn plain(criterion: &Criterion, value: Result<f64, String>) -> Findin
         },
         observed: number(value),
         at: None,
+        since: None,
         value: Some(value),
     }
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use firedrill_plan::{Attest, Signed, Waiver};
 
+use super::signatures::SIGNATURES;
 use super::{Cx, item};
 use crate::model::{GateItem, Outcome, SignedItem, TriggerFired};
 use crate::words::duration;
 
 impl Cx<'_> {
-    pub(super) fn signatures(&self, items: &[GateItem], fired: &[TriggerFired]) -> Vec<GateItem> {
+    pub(super) fn confirmed(&self, items: &[GateItem], fired: &[TriggerFired]) -> Vec<GateItem> {
         let wanted: Vec<&str> = self.wanted().iter().map(|s| s.id.as_str()).collect();
         let mut all: Vec<GateItem> = Vec::new();
         for attest in &self.policy.attest {
@@ -144,6 +145,9 @@ impl Cx<'_> {
         // That evidence can't be trusted is nothing that a person can let pass.
         if waiver.item == "evidence" || waiver.item.starts_with("evidence ") {
             return Err("evidence that can't serve can't be waived".to_owned());
+        }
+        if waiver.item == SIGNATURES {
+            return Err("what must be signed can't be waived without a signature".to_owned());
         }
         let mut used = Vec::new();
         for item in items.iter_mut() {

@@ -6,13 +6,8 @@ use super::{GateRun, item};
 use crate::model::{DrillVerdict, GateItem, Outcome, Verdict};
 use crate::words::{count, duration};
 
-/// Why a run can't serve as evidence about the subject, whatever it shows.
-pub(super) fn defects(
-    needs: &Requires,
-    subject: &str,
-    run: &GateRun,
-    now: jiff::Timestamp,
-) -> Vec<String> {
+/// Why a run is none of the subject as it was recorded.
+fn foreign(subject: &str, run: &GateRun) -> Vec<String> {
     let verdict = &run.verdict;
     let mut all = Vec::new();
     if let Err(why) = &run.sealed {
@@ -27,6 +22,12 @@ pub(super) fn defects(
     if let Some(defect) = &verdict.subject.defect {
         all.push(format!("the deliberate defect `{defect}` was switched on"));
     }
+    all
+}
+
+/// Why a run of the subject is too old or too unclean to be evidence.
+fn unfit(needs: &Requires, verdict: &Verdict, now: jiff::Timestamp) -> Vec<String> {
+    let mut all = Vec::new();
     if !needs.allow_dirty && verdict.subject.dirty != Some(false) {
         let how = match verdict.subject.dirty {
             Some(_) => "the work tree had changes that no revision holds",
@@ -57,7 +58,10 @@ pub(super) fn eligible(
     run: &GateRun,
     now: jiff::Timestamp,
 ) -> bool {
-    fits(needs, &run.verdict) && defects(needs, subject, run, now).is_empty()
+    let verdict = &run.verdict;
+    fits(needs, verdict)
+        && foreign(subject, run).is_empty()
+        && unfit(needs, verdict, now).is_empty()
 }
 
 fn fits(needs: &Requires, verdict: &Verdict) -> bool {
@@ -80,20 +84,6 @@ pub(super) fn run_items(
 ) -> Vec<GateItem> {
     let verdict = &run.verdict;
     let id = format!("run {}", verdict.run.id);
-    let mut items: Vec<GateItem> = defects(needs, subject, run, now)
-        .into_iter()
-        .map(|why| {
-            item(
-                &format!("evidence {}", verdict.run.id),
-                "the run can serve as evidence",
-                Outcome::Inconclusive,
-            )
-            .observed(why)
-        })
-        .collect();
-    if verdict.subject.digest != subject || verdict.subject.defect.is_some() {
-        return items;
-    }
     let superseded = verdict.verdict == Outcome::Inconclusive
         && !verdict.drills.is_empty()
         && runs.iter().any(|other| {
@@ -105,6 +95,20 @@ pub(super) fn run_items(
                     .iter()
                     .all(|d| passed(&other.verdict, &d.name))
         });
+    let mut defects = foreign(subject, run);
+    // Who needs a run no longer doesn't need it to be young and clean.
+    if !superseded {
+        defects.extend(unfit(needs, verdict, now));
+    }
+    let unusable = format!("evidence {}", verdict.run.id);
+    let what = "the run can serve as evidence";
+    let mut items: Vec<GateItem> = defects
+        .into_iter()
+        .map(|why| item(&unusable, what, Outcome::Inconclusive).observed(why))
+        .collect();
+    if verdict.subject.digest != subject || verdict.subject.defect.is_some() {
+        return items;
+    }
     let why = verdict
         .reasons
         .first()

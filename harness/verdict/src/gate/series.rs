@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use firedrill_journal::{EdgeKind, Event, Journal, SampleResult};
+use firedrill_journal::{EdgeKind, Event, FactSource, Journal, RunKind, Sample, SampleResult};
 use firedrill_plan::{Criterion, Policy, Predicate, Scope};
 use serde_json::Value;
 
+use crate::heartbeat::stale_lines;
 use crate::model::Outcome;
 use crate::predicate::{Observed, Test, number_of, worse};
 use crate::words::{count, duration, ms, number, value};
@@ -16,6 +17,8 @@ use crate::words::{count, duration, ms, number, value};
 const COVERAGE_MIN: f64 = 0.9;
 /// Largest gap, in steps between two due values.
 const GAP_STEPS_MAX: u64 = 3;
+/// How often a watch asks whose policy doesn't say it.
+const EVERY: Duration = Duration::from_secs(15);
 
 /// One due value.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,8 @@ pub trait SeriesSource {
 pub struct Recorded {
     pub series: BTreeMap<(String, String), Vec<Point>>,
     pub faults: Vec<(u64, u64)>,
+    /// Nanoseconds between two questions of a watch; the series of other runs have paces of their own.
+    pub every: Option<u64>,
 }
 
 impl SeriesSource for Recorded {
@@ -55,25 +60,22 @@ impl SeriesSource for Recorded {
 impl Recorded {
     /// Takes the series that a policy asks for out of a journal.
     pub fn of(journal: &Journal, policy: &Policy) -> Recorded {
-        let mut recorded = Recorded::default();
-        let wanted = probes(journal, policy);
+        let mut recorded = Recorded {
+            every: asked_every(journal, policy),
+            ..Recorded::default()
+        };
+        let names = crate::plans::target(journal).map(|t| t.metric);
+        let wanted = probes(policy, &names.unwrap_or_default());
+        let stale = stale_lines(journal, |probe| wanted.contains_key(probe));
         let mut open: BTreeMap<(u32, String), u64> = BTreeMap::new();
         let mut end = 0;
         for envelope in &journal.events {
             end = end.max(envelope.mono_ns);
             match &envelope.event {
-                Event::Sample(sample) => {
-                    for key in wanted.get(&sample.probe).into_iter().flatten() {
-                        let value = match &sample.result {
-                            SampleResult::Value(fields) => fields.get(&key.1).cloned(),
-                            SampleResult::Missing(_) => None,
-                        };
-                        let value = value.filter(|v| !v.is_null());
-                        let at = sample.due_ns;
-                        let series = recorded.series.entry(key.clone()).or_default();
-                        series.push(Point { at, value });
-                    }
+                Event::Sample(sample) if stale.contains(&envelope.seq) => {
+                    recorded.put(sample, None, &wanted);
                 }
+                Event::Sample(sample) => recorded.take(sample, &wanted),
                 Event::Edge(edge) if edge.fault.is_some() => {
                     let key = (edge.episode, edge.phase.clone());
                     match edge.kind {
@@ -101,6 +103,45 @@ impl Recorded {
         }
         recorded
     }
+
+    /// Takes a sample into each series that it belongs to.
+    pub(super) fn take(&mut self, sample: &Sample, wanted: &Wanted) {
+        match &sample.result {
+            SampleResult::Value(fields) => self.put(sample, Some(fields), wanted),
+            SampleResult::Missing(_) => self.put(sample, None, wanted),
+        }
+    }
+
+    /// `fields`: what the sample says; `None`: nothing.
+    fn put(&mut self, sample: &Sample, fields: Option<&BTreeMap<String, Value>>, wanted: &Wanted) {
+        for key in wanted.get(&sample.probe).into_iter().flatten() {
+            let value = fields.and_then(|fields| fields.get(&key.1)).cloned();
+            let value = value.filter(|v| !v.is_null());
+            let at = sample.due_ns;
+            let series = self.series.entry(key.clone()).or_default();
+            series.push(Point { at, value });
+        }
+    }
+}
+
+/// How often a watch asked, in nanoseconds: as its journal says, or else its policy.
+fn asked_every(journal: &Journal, policy: &Policy) -> Option<u64> {
+    if journal.header.run.kind != RunKind::Observe {
+        return None;
+    }
+    let told = journal.events.iter().find_map(|e| match &e.event {
+        Event::Fact(fact) if fact.source == FactSource::Act && fact.what == "observe" => {
+            fact.keys.get("every_ms")?.as_u64().filter(|ms| *ms > 0)
+        }
+        _ => None,
+    });
+    let told = told.map(|ms| ms.saturating_mul(1_000_000));
+    Some(told.unwrap_or_else(|| every_of(policy)))
+}
+
+/// How often a watch under that policy asks, in nanoseconds.
+pub(super) fn every_of(policy: &Policy) -> u64 {
+    nanos(policy.canary.as_ref().map_or(EVERY, |c| c.every))
 }
 
 #[derive(Default)]
@@ -108,7 +149,8 @@ struct Walk<'v> {
     judged: u64,
     worst: Option<f64>,
     last: Option<&'v Value>,
-    hit: Option<(u64, &'v Value)>,
+    /// When it had lasted long enough, since when, and the value.
+    hit: Option<(u64, u64, &'v Value)>,
 }
 
 /// What a criterion found.
@@ -118,6 +160,8 @@ pub struct Finding {
     pub observed: String,
     /// When it was broken, nanoseconds since the run's start.
     pub at: Option<u64>,
+    /// The first sample of the stretch that ended there.
+    pub since: Option<u64>,
     pub value: Option<f64>,
 }
 
@@ -127,6 +171,7 @@ impl Finding {
             verdict: Outcome::Inconclusive,
             observed: observed.into(),
             at: None,
+            since: None,
             value: None,
         }
     }
@@ -142,6 +187,8 @@ pub(super) struct Look<'a> {
     pub window: Option<(u64, u64)>,
     /// Median of the baseline, where bounds are multiples of it.
     pub baseline: Option<f64>,
+    /// How often was asked, where that is known.
+    pub every: Option<u64>,
 }
 
 /// Median of the numbers of a series.
@@ -159,14 +206,13 @@ impl Look<'_> {
     fn holds(&self, test: &Test<'_>, seen: &Value) -> Option<bool> {
         match self.baseline {
             None => test.apply(&Observed::Value(seen)),
-            // 0 against a baseline of 0 is no change; anything else against it has no end.
+            // 0 against a baseline of 0 is no ratio; anything else against it has no end.
             Some(base) => {
                 let n = number_of(seen)?;
-                let multiple = match (n, base) {
-                    (0.0, 0.0) => 1.0,
-                    _ => n / base,
-                };
-                test.number(multiple)
+                match n == 0.0 && base == 0.0 {
+                    true => None,
+                    false => test.number(n / base),
+                }
             }
         }
     }
@@ -231,7 +277,12 @@ impl Look<'_> {
     }
 
     fn gap(&self, due: &[(u64, Option<&Value>)]) -> Option<String> {
-        let spread = spread(due.iter().map(|(at, v)| (*at, v.is_some())), self.window)?;
+        let values = due.iter().map(|(at, v)| (*at, v.is_some()));
+        let Some(spread) = spread(values, self.window, self.every) else {
+            // One value says nothing of a stretch of time.
+            let (from, to) = self.window.filter(|(from, to)| from < to)?;
+            return Some(format!("a gap: one due value in {}", ms(to - from)));
+        };
         let fault = match self.criterion.scope {
             Scope::All => 0,
             // What the scope leaves out is no gap.
@@ -241,16 +292,31 @@ impl Look<'_> {
             .then(|| format!("a gap of {} without a value", ms(spread.largest)))
     }
 
-    /// Goes through the due values until what is looked for has lasted long enough.
-    fn walk<'v>(&self, test: &Test<'_>, due: &[(u64, Option<&'v Value>)], hit: bool) -> Walk<'v> {
+    /// Goes through the due values until what is looked for has lasted long enough. A gap breaks what must last
+    /// without a break; where gaps are bridged it is taken for what may have lasted through it.
+    fn walk<'v>(
+        &self,
+        test: &Test<'_>,
+        due: &[(u64, Option<&'v Value>)],
+        (hit, bridged): (bool, bool),
+    ) -> Walk<'v> {
         let patience = nanos(self.criterion.lasts + self.criterion.grace);
+        let dues = due.iter().map(|(at, _)| (*at, true));
+        let step = spread(dues, None, self.every).map_or(0, |s| s.step);
         let mut walk = Walk::default();
         let mut since: Option<u64> = None;
+        let mut before: Option<u64> = None;
         for (at, seen) in due {
+            let far = before.is_some_and(|before| at - before > step * GAP_STEPS_MAX);
+            before = Some(*at);
+            if far && !bridged {
+                since = None;
+            }
             let held = seen.and_then(|v| Some((v, self.holds(test, v)?)));
             let Some((seen, holds)) = held else {
-                // A gap breaks what must last without a break.
-                since = None;
+                if !bridged {
+                    since = None;
+                }
                 continue;
             };
             walk.judged += 1;
@@ -264,7 +330,7 @@ impl Look<'_> {
             }
             let from = *since.get_or_insert(*at);
             if at - from >= patience {
-                walk.hit = Some((*at, seen));
+                walk.hit = Some((*at, from, seen));
                 return walk;
             }
         }
@@ -282,17 +348,28 @@ impl Look<'_> {
             Err(why) => return Finding::open(why),
         };
         let due = self.due();
-        let walk = self.walk(&test, &due, fires);
-        if let Some((at, seen)) = walk.hit {
+        let walk = self.walk(&test, &due, (fires, false));
+        if let Some((at, since, seen)) = walk.hit {
             return Finding {
                 verdict: Outcome::Fail,
                 observed: format!("{} at {}{}", self.words(seen), ms(at), self.lasted()),
                 at: Some(at),
+                since: Some(since),
                 value: number_of(seen),
             };
         }
+        if self.baseline == Some(0.0) && walk.judged == 0 && !due.is_empty() {
+            return Finding::open("0 against 0 before is no ratio");
+        }
         if let Some(why) = self.lacks(&due, walk.judged) {
             return Finding::open(why);
+        }
+        if let Some((at, _, seen)) = self.walk(&test, &due, (fires, true)).hit {
+            let seen = self.words(seen);
+            return Finding::open(format!(
+                "{seen} at {}, which may have lasted through a gap",
+                ms(at)
+            ));
         }
         let shown = match (fires, walk.worst, walk.last) {
             (true, ..) => "never".to_owned(),
@@ -304,6 +381,7 @@ impl Look<'_> {
             verdict: Outcome::Pass,
             observed: format!("{shown} in {}", count(walk.judged, "sample")),
             at: None,
+            since: None,
             value: walk.worst,
         }
     }
@@ -352,11 +430,17 @@ struct Spread {
     largest: u64,
 }
 
-fn spread(due: impl Iterator<Item = (u64, bool)>, window: Option<(u64, u64)>) -> Option<Spread> {
+/// A watch that stalls leaves due times out, so that the usual distance is at most the one that was asked for.
+fn spread(
+    due: impl Iterator<Item = (u64, bool)>,
+    window: Option<(u64, u64)>,
+    every: Option<u64>,
+) -> Option<Spread> {
     let due: Vec<(u64, bool)> = due.collect();
     let mut steps: Vec<u64> = due.windows(2).map(|w| w[1].0 - w[0].0).collect();
     steps.sort_unstable();
-    let step = *steps.get(steps.len() / 2)?;
+    let usual = steps.get(steps.len() / 2).copied();
+    let step = usual.into_iter().chain(every).min()?;
     let held: Vec<u64> = due.iter().filter(|d| d.1).map(|d| d.0).collect();
     let (from, to) = window.unwrap_or((due.first()?.0, due.last()?.0));
     let edges = [
@@ -369,11 +453,40 @@ fn spread(due: impl Iterator<Item = (u64, bool)>, window: Option<(u64, u64)>) ->
 }
 
 /// Largest distance between two values of a series, in steps.
-pub(super) fn largest_gap_steps(points: &[Point], window: Option<(u64, u64)>) -> Option<f64> {
+pub(super) fn largest_gap_steps(
+    points: &[Point],
+    window: Option<(u64, u64)>,
+    every: Option<u64>,
+) -> Option<f64> {
     let inside = |p: &&Point| window.is_none_or(|(a, b)| (a..=b).contains(&p.at));
     let due = points.iter().filter(inside);
-    let spread = spread(due.map(|p| (p.at, p.value.is_some())), window)?;
+    let spread = spread(due.map(|p| (p.at, p.value.is_some())), window, every)?;
     Some(spread.largest as f64 / spread.step.max(1) as f64)
+}
+
+/// Whether a series has a value at each of its due times: steps and triggers by hand are recorded as they happen.
+pub(super) fn is_sampled(id: &str) -> bool {
+    !["step:", "trigger:"].iter().any(|of| id.starts_with(of))
+}
+
+/// Share of a window in which a series held a value, each standing for one step. One due value stands for nothing where
+/// it isn't known how often was asked.
+pub(super) fn watched(points: &[Point], (from, to): (u64, u64), every: Option<u64>) -> f64 {
+    let Some(spread) = spread(points.iter().map(|p| (p.at, true)), None, every) else {
+        return 0.0;
+    };
+    let held: Vec<u64> = points
+        .iter()
+        .filter(|p| p.value.is_some() && (from..=to).contains(&p.at))
+        .map(|p| p.at)
+        .collect();
+    let (Some(first), Some(last)) = (held.first(), held.last()) else {
+        return 0.0;
+    };
+    let edges = [first.saturating_sub(from), to.saturating_sub(*last)];
+    let inner = held.windows(2).map(|w| w[1] - w[0]);
+    let covered: u64 = inner.chain(edges).map(|gap| gap.min(spread.step)).sum();
+    covered as f64 / to.saturating_sub(from).max(1) as f64
 }
 
 /// The opposite of a trigger's bound, in words: what must not be.
@@ -383,14 +496,15 @@ pub(super) fn must_not(is: &Option<Predicate>) -> String {
     })
 }
 
+/// Per probe the series that its samples belong to.
+pub(super) type Wanted = BTreeMap<String, Vec<(String, String)>>;
+
 /// Per probe of the journal the series that it is. An expression is asked for with the target's names filled
 /// in, and its probe is named after that text.
-fn probes(journal: &Journal, policy: &Policy) -> BTreeMap<String, Vec<(String, String)>> {
-    let names = crate::plans::target(journal).map(|t| t.metric);
-    let names = names.unwrap_or_default();
-    let mut probes: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+pub(super) fn probes(policy: &Policy, names: &BTreeMap<String, String>) -> Wanted {
+    let mut probes = Wanted::new();
     for (id, field) in series_of(policy) {
-        let rendered = id.strip_prefix("promql:").map(|e| policy.render(e, &names));
+        let rendered = id.strip_prefix("promql:").map(|e| policy.render(e, names));
         let probe = match rendered {
             Some(Ok(query)) => firedrill_plan::promql_probe(&query),
             Some(Err(_)) => continue,
@@ -416,7 +530,9 @@ fn series_of(policy: &Policy) -> BTreeSet<(String, String)> {
         all.insert((format!("promql:{expr}"), "value".to_owned()));
     }
     for trigger in &policy.triggers {
-        all.insert((format!("trigger:{}", trigger.id), "reason".to_owned()));
+        for field in ["reason", "role"] {
+            all.insert((format!("trigger:{}", trigger.id), field.to_owned()));
+        }
     }
     let steps = policy
         .stages

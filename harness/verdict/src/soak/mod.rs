@@ -2,11 +2,14 @@
 //!
 //! What this module must not know: what a drill asks for. Drills are judged by themselves.
 
+mod checkpoint;
 mod model;
 mod quiet;
 mod watch;
 
-pub use model::{DriftVerdict, IntentShares, Interval, SoakVerdict, WatchVerdict};
+pub use model::{
+    Caught, CheckpointVerdict, DriftVerdict, IntentShares, Interval, SoakVerdict, WatchVerdict,
+};
 
 use firedrill_plan::Profile;
 
@@ -14,7 +17,9 @@ use crate::audit::Record;
 use crate::index::Index;
 use crate::model::Outcome;
 use crate::plans::Plans;
+use crate::vigil::Misdeed;
 use crate::words::{quote, to_ms};
+use checkpoint::judge_checkpoints;
 use quiet::Quiet;
 
 /// Judges what the profile asks of the whole soak.
@@ -22,7 +27,7 @@ pub fn judge_soak(
     index: &Index<'_>,
     record: &Record<'_>,
     plans: &Plans,
-    profile: &Profile,
+    (profile, defect, misdeeds): (&Profile, Option<&str>, &[Misdeed]),
 ) -> SoakVerdict {
     let quiet = Quiet::of(index, plans, profile);
     let watches: Vec<WatchVerdict> = profile
@@ -35,6 +40,14 @@ pub fn judge_soak(
         .filter(|w| w.verdict != Outcome::Pass)
         .map(|w| (w.verdict, format!("watch {}: {}", w.id, w.observed)))
         .collect();
+    // Without its schedule nobody knows how long it was to last: it is held to all of its checkpoints.
+    let schedule = plans.schedule.as_ref();
+    let length_ms = schedule.map_or(u64::MAX, |s| s.length_ms);
+    let checkpoints = judge_checkpoints(index, profile, &quiet, (length_ms, misdeeds));
+    for checkpoint in checkpoints.iter().filter(|c| c.run_ms.is_none()) {
+        let why = format!("checkpoint {}", checkpoint.reasons.join("; "));
+        reasons.push((Outcome::Inconclusive, why));
+    }
     reasons.sort_by_key(|(outcome, _)| std::cmp::Reverse(*outcome));
     let faults = || {
         let phases = index.episodes.iter().flat_map(|e| e.phases.values());
@@ -42,7 +55,7 @@ pub fn judge_soak(
     };
     let whole = quiet.whole.len();
     SoakVerdict {
-        verdict: Outcome::worst(watches.iter().map(|w| w.verdict).chain([Outcome::Pass])),
+        verdict: Outcome::worst(reasons.iter().map(|(o, _)| *o).chain([Outcome::Pass])),
         reasons: reasons.into_iter().map(|(_, why)| why).collect(),
         duration_ms: to_ms(whole),
         quiet_ms: to_ms(quiet.total()),
@@ -51,6 +64,8 @@ pub fn judge_soak(
         faults: faults().count() as u64,
         faults_proven: faults().filter(|f| f.proven.is_some()).count() as u64,
         intents: intents(record, &plans.target.audit.states.executed),
+        checkpoints,
+        caught: caught(profile, defect, &watches),
         watches,
         disturbed: quiet
             .disturbed
@@ -58,6 +73,20 @@ pub fn judge_soak(
             .map(|s| [to_ms(s.from), to_ms(s.to)])
             .collect(),
     }
+}
+
+fn caught(profile: &Profile, defect: Option<&str>, watches: &[WatchVerdict]) -> Option<Caught> {
+    let defect = defect?;
+    let watch = profile.catches.get(defect)?;
+    let own = |w: &&WatchVerdict| w.id.split('/').next() == Some(watch.as_str()) || w.id == *watch;
+    Some(Caught {
+        defect: defect.to_owned(),
+        watch: watch.clone(),
+        failed: watches
+            .iter()
+            .filter(own)
+            .any(|w| w.verdict == Outcome::Fail),
+    })
 }
 
 /// Intents by their final state; those that weren't executed with the reason that the record gives.

@@ -24,10 +24,50 @@ pub struct SoakVerdict {
     pub faults: u64,
     pub faults_proven: u64,
     pub intents: IntentShares,
+    /// What could be said at each checkpoint.
+    #[serde(default)]
+    pub checkpoints: Vec<CheckpointVerdict>,
+    /// Of a build with a deliberate bug: whether the watch that must see it did.
+    #[serde(default)]
+    pub caught: Option<Caught>,
     /// One per series that the profile watches.
     pub watches: Vec<WatchVerdict>,
     /// Stretches that aren't quiet, milliseconds since the run's start, settle time included.
     pub disturbed: Vec<[f64; 2]>,
+}
+
+/// The state of the soak when it had come that far, by what had been recorded until then. Drift is judged at the
+/// end only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckpointVerdict {
+    /// Of the soak's own time: without what passed between its parts.
+    pub at_ms: f64,
+    /// Milliseconds since the run's start; `null` if the soak didn't come so far.
+    pub run_ms: Option<f64>,
+    pub verdict: Outcome,
+    /// Why it is not PASS, worst first.
+    pub reasons: Vec<String>,
+    /// Answers so far.
+    pub accepted: u64,
+    pub rejected: u64,
+    pub unknown: u64,
+    /// First arrivals at the chain, and transactions mined.
+    pub first_sends: u64,
+    pub mined: u64,
+    /// What must never happen, and had happened.
+    pub offences: u64,
+    /// Watches, and those whose bounds and coverage held in the quiet time so far.
+    pub watches: u64,
+    pub watches_within: u64,
+}
+
+/// A deliberate bug, and the watch that the profile names for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caught {
+    pub defect: String,
+    pub watch: String,
+    /// Whether that watch failed.
+    pub failed: bool,
 }
 
 /// What became of the intents that stand in the record.

@@ -1,8 +1,9 @@
 //! Quiet time: the soak without faults and acts, and what follows them.
 
+use firedrill_journal::{FactSource, act};
 use firedrill_plan::{Drill, Profile};
 
-use crate::index::{Index, QUIESCE};
+use crate::index::{EpisodeEdges, Index, QUIESCE};
 use crate::operators::Span;
 use crate::plans::Plans;
 
@@ -18,27 +19,43 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// The soak begins with its first drill, or with the first sample of a watch if that is earlier.
+    /// The soak begins with its first drill, or with the first sample of a watch if that is earlier. It ends
+    /// when its load does; if that isn't recorded, with its last drill or the last sample of a watch.
     pub fn of(index: &Index<'_>, plans: &Plans, profile: &Profile) -> Quiet {
         let settle = u64::try_from(profile.settle.as_nanos()).unwrap_or(u64::MAX);
         let edges = index.episodes.iter();
         let edges = edges.filter_map(|e| e.first.as_ref().map(|m| m.at));
-        let samples = profile.watches.iter();
-        let samples = samples.filter_map(|w| index.samples.get(w.probe.id.as_str())?.first());
-        let from = edges
-            .chain(samples.map(|s| s.sample.due_ns))
-            .min()
-            .unwrap_or(0);
-        let over =
-            |e: &crate::index::EpisodeEdges| e.phase(QUIESCE)?.requested.as_ref().map(|m| m.at);
-        let to = index.episodes.last().and_then(over).unwrap_or(index.end);
+        let watched = || {
+            let ids = profile.watches.iter().map(|w| w.probe.id.as_str());
+            ids.filter_map(|id| index.samples.get(id))
+        };
+        let first = watched().filter_map(|s| Some(s.first()?.sample.due_ns));
+        let from = edges.chain(first).min().unwrap_or(0);
+        let over = |e: &EpisodeEdges| e.phase(QUIESCE)?.requested.as_ref().map(|m| m.at);
+        let last = watched().filter_map(|s| Some(s.last()?.sample.due_ns));
+        let told = index.facts(FactSource::Act).iter();
+        let told = told.rev().find(|at| at.fact.what == act::ENDS);
+        let to = match told {
+            Some(at) => at.fact.at_ns,
+            None => {
+                let drilled = index.episodes.last().and_then(over);
+                drilled.unwrap_or(index.end).max(last.max().unwrap_or(0))
+            }
+        };
         let whole = Span {
             from,
             to: to.max(from),
         };
         let mut raw: Vec<Span> = Vec::new();
         for (episode, drill) in plans.drills.iter().enumerate() {
-            disturbances(index, episode, drill, &mut raw);
+            if let Some(edges) = index.episodes.get(episode) {
+                disturbances(edges, drill, index.end, &mut raw);
+            }
+        }
+        for void in &index.void {
+            if let Some(drill) = plans.drills.get(void.episode) {
+                disturbances(&void.edges, drill, void.until, &mut raw);
+            }
         }
         raw.sort_unstable_by_key(|s| s.from);
         let mut disturbed: Vec<Span> = Vec::new();
@@ -68,6 +85,24 @@ impl Quiet {
         }
     }
 
+    /// As it was when that moment had come.
+    pub fn until(&self, at: u64) -> Quiet {
+        let cut = |span: &Span| Span {
+            from: span.from,
+            to: span.to.min(at),
+        };
+        let before = |spans: &[Span]| -> Vec<Span> {
+            let begun = spans.iter().filter(|s| s.from < at);
+            begun.map(cut).collect()
+        };
+        Quiet {
+            whole: cut(&self.whole),
+            disturbed: before(&self.disturbed),
+            spans: before(&self.spans),
+            healed: self.healed.iter().copied().filter(|h| *h <= at).collect(),
+        }
+    }
+
     /// All quiet time, nanoseconds.
     pub fn total(&self) -> u64 {
         self.spans.iter().map(Span::len).sum()
@@ -76,12 +111,9 @@ impl Quiet {
 
 /// Faults from their request to their proven healing, and acts to the end of their drill's phases: what
 /// an act did, nobody undoes. What was never healed lasts to the end.
-fn disturbances(index: &Index<'_>, episode: usize, drill: &Drill, out: &mut Vec<Span>) {
-    let Some(edges) = index.episodes.get(episode) else {
-        return;
-    };
+fn disturbances(edges: &EpisodeEdges, drill: &Drill, last: u64, out: &mut Vec<Span>) {
     let ended = edges.phase(QUIESCE).and_then(|q| q.requested.as_ref());
-    let ended = ended.map_or(index.end, |m| m.at);
+    let ended = ended.map_or(last, |m| m.at);
     for phase in &drill.phases {
         let Some(known) = edges.phases.get(&phase.id) else {
             continue;
@@ -96,7 +128,7 @@ fn disturbances(index: &Index<'_>, episode: usize, drill: &Drill, out: &mut Vec<
             let Some(start) = &fault.requested else {
                 continue;
             };
-            let end = fault.healed.as_ref().map_or(index.end, |m| m.at);
+            let end = fault.healed.as_ref().map_or(last, |m| m.at);
             out.push(Span {
                 from: start.at,
                 to: end.max(start.at),

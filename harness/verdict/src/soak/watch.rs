@@ -59,10 +59,7 @@ pub fn judge_watch(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> WatchVerd
         outcome = Outcome::Fail;
         said.push(why.clone());
     }
-    let thin = match quiet.spans.is_empty() {
-        true => Some("there was no quiet time".to_owned()),
-        false => too_little(&quietly.seen, &watch.coverage),
-    };
+    let thin = thin(watch, &quietly, quiet);
     let drifted = watch.drift.map(|limit| drifting(&limit, &binned, quiet));
     if let (Some(limit), Some(found)) = (&watch.drift, &drifted) {
         let verdict = outcome_of(found, thin.is_some());
@@ -112,6 +109,25 @@ pub fn judge_watch(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> WatchVerd
         bin_ms: binned.width * 3.6e6,
         bins: laid_out(&binned),
         evidence: bounds.map(|(_, seqs)| seqs).unwrap_or_default(),
+    }
+}
+
+/// Whether the bounds held in that quiet time and enough of it was seen; else why not.
+pub fn bounds_so_far(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> (Outcome, Option<String>) {
+    let quietly = collect(index, watch, quiet);
+    if let Some((why, _)) = broken(watch, &quietly.values) {
+        return (Outcome::Fail, Some(why));
+    }
+    match thin(watch, &quietly, quiet) {
+        Some(why) => (Outcome::Inconclusive, Some(why)),
+        None => (Outcome::Pass, None),
+    }
+}
+
+fn thin(watch: &Watch, quietly: &Quietly, quiet: &Quiet) -> Option<String> {
+    match quiet.spans.is_empty() {
+        true => Some("there was no quiet time".to_owned()),
+        false => too_little(&quietly.seen, &watch.coverage),
     }
 }
 

@@ -8,3 +8,4 @@ mod study;
 #[path = "../judge/support.rs"]
 #[allow(dead_code)]
 mod support;
+mod vigil;

@@ -1,7 +1,10 @@
 //! A synthetic soak of twelve minutes: with all well, with a leak, and with data missing.
 
-use firedrill_journal::{Document, DocumentRole, Event, RunKind, Sample, SampleResult, sha256_hex};
-use firedrill_verdict::{Outcome, SoakVerdict, Verdict};
+use firedrill_journal::{
+    Document, DocumentRole, Event, FactSource, RunKind, Sample, SampleResult, act, read, sha256_hex,
+};
+use firedrill_plan::{HEARTBEAT_FIELD, Known, parse_policy};
+use firedrill_verdict::{Outcome, Recorded, SoakVerdict, Verdict};
 
 use crate::support::Run;
 
@@ -9,6 +12,7 @@ const MS: u64 = 1_000_000;
 /// Quiet time before the drill, milliseconds.
 const BEFORE: u64 = 720_000;
 const SERIES: &str = "process_resident_memory_bytes";
+const PROBE: &str = "watch:metrics:worker:/metrics";
 
 const PROFILE: &str = r#"title  = "t"
 class  = "nightly"
@@ -16,6 +20,10 @@ pace   = "quick"
 quiet  = "3s"
 settle = "1s"
 drills = ["outage"]
+checkpoints = ["1m", "5m", "15m"]
+
+[catches]
+leaks-memory = "memory"
 
 [load]
 signals_per_s = 10
@@ -30,7 +38,7 @@ at_most = 900
 "#;
 
 /// The healthy run of one drill, after twelve quiet minutes, with a series sampled every second.
-fn recorded(value: impl Fn(u64) -> Option<f64>) -> Run {
+pub fn recorded(value: impl Fn(u64) -> Option<f64>) -> Run {
     let mut run = Run::healthy();
     run.header.run.kind = RunKind::Soak;
     run.header.run.profile = "soak".into();
@@ -40,17 +48,26 @@ fn recorded(value: impl Fn(u64) -> Option<f64>) -> Run {
         sha256: sha256_hex(PROFILE.as_bytes()),
         text: PROFILE.into(),
     });
+    let schedule = r#"{"seed":1,"length_ms":725000,"gap_ms":3000,"waits":true,"episodes":[],"rates":[],"checkpoints":[]}"#;
+    run.header.documents.push(Document {
+        role: DocumentRole::Schedule,
+        path: "schedule.json".into(),
+        sha256: sha256_hex(schedule.as_bytes()),
+        text: schedule.into(),
+    });
     for (at, event) in &mut run.events {
         *at += BEFORE;
         shift(event);
     }
+    let begins = serde_json::json!({ "elapsed_ms": 0 });
+    run.fact(0, FactSource::Act, act::BEGINS, begins);
     for second in 0..725 {
         let result = match value(second) {
-            Some(value) => SampleResult::Value([(SERIES.to_owned(), value.into())].into()),
+            Some(value) => page(second, value),
             None => SampleResult::Missing("connection refused".into()),
         };
         let sample = Sample {
-            probe: "watch:metrics:worker:/metrics".into(),
+            probe: PROBE.into(),
             due_ns: second * 1000 * MS,
             took_ns: 3 * MS,
             result,
@@ -59,6 +76,12 @@ fn recorded(value: impl Fn(u64) -> Option<f64>) -> Run {
     }
     run.events.sort_by_key(|(at, _)| *at);
     run
+}
+
+/// A page of metrics as it is read at that second, its heartbeat moving.
+pub fn page(second: u64, value: f64) -> SampleResult {
+    let beat = (HEARTBEAT_FIELD.to_owned(), second.into());
+    SampleResult::Value([(SERIES.to_owned(), value.into()), beat].into())
 }
 
 fn shift(event: &mut Event) {
@@ -190,4 +213,105 @@ fn missing_data_is_inconclusive_never_pass() {
     run.events
         .retain(|(_, e)| !matches!(e, Event::Sample(s) if s.probe.starts_with("watch:")));
     assert_eq!(run.judge().verdict, Outcome::Inconclusive);
+}
+
+#[test]
+fn each_checkpoint_says_what_was_known_by_then() {
+    let (_, soak) = judged(|s| Some(if s == 200 { 950.0 } else { noisy(s, 400.0) }));
+    let rows: Vec<(f64, Outcome, u64)> = soak
+        .checkpoints
+        .iter()
+        .map(|c| (c.at_ms, c.verdict, c.watches_within))
+        .collect();
+    let expected = [(60_000.0, Outcome::Pass, 1), (300_000.0, Outcome::Fail, 0)];
+    assert_eq!(rows, expected, "15 min lie beyond the soak");
+    assert!(soak.checkpoints[1].reasons[0].starts_with("watch memory: 1 of 301 quiet samples"));
+    assert_eq!(soak.checkpoints[1].accepted, 0, "the load came later");
+    // Nothing seen by then is no pass, and what came later doesn't count.
+    let (_, soak) = judged(|s| (s > 100).then(|| noisy(s, 400.0)));
+    let verdicts: Vec<Outcome> = soak.checkpoints.iter().map(|c| c.verdict).collect();
+    assert_eq!(verdicts, [Outcome::Inconclusive, Outcome::Inconclusive]);
+}
+
+#[test]
+fn a_checkpoint_that_the_soak_did_not_reach_is_inconclusive() {
+    let mut run = recorded(|s| Some(noisy(s, 400.0)));
+    run.events.retain(|(at, event)| match event {
+        Event::Sample(sample) => sample.due_ns < 240_000 * MS,
+        Event::Edge(_) => false,
+        _ => *at < 240_000,
+    });
+    let verdict = run.judge();
+    let soak = verdict.soak.expect("a section");
+    assert_eq!(soak.checkpoints[0].verdict, Outcome::Pass);
+    assert_eq!(soak.checkpoints[1].run_ms, None);
+    assert_eq!(soak.verdict, Outcome::Inconclusive);
+    let why = "checkpoint: the soak did not last for 300 s";
+    assert!(
+        verdict.reasons.iter().any(|r| r == why),
+        "{:?}",
+        verdict.reasons
+    );
+}
+
+#[test]
+fn a_soak_without_its_schedule_is_held_to_each_checkpoint() {
+    let mut run = recorded(|s| Some(noisy(s, 400.0)));
+    let documents = &mut run.header.documents;
+    documents.retain(|d| d.role != DocumentRole::Schedule);
+    let verdict = run.judge();
+    assert_eq!(verdict.verdict, Outcome::Inconclusive);
+    assert_eq!(
+        verdict.reasons,
+        ["checkpoint: the soak did not last for 900 s"]
+    );
+}
+
+#[test]
+fn the_gate_takes_no_value_beside_a_heartbeat_that_stands_still() {
+    let text = format!(
+        "title = \"P\"\nclass = \"release\"\n[[rule]]\nid = \"r\"\nwhat = \"r\"\n\
+         probe = \"{PROBE}\"\nfield = \"{SERIES}\"\nbelow = 900\n"
+    );
+    let policy = parse_policy("p.toml", &text, &Known::default());
+    let policy = policy.expect("it is valid").value;
+    // How many values are missing where the heartbeat is that of the second which is given.
+    let missing = |beat: fn(u64) -> Option<u64>| {
+        let run = recorded(|_| Some(400.0)).edit(|event| {
+            if let Event::Sample(sample) = event
+                && let SampleResult::Value(fields) = &mut sample.result
+                && sample.probe == PROBE
+            {
+                fields.remove(HEARTBEAT_FIELD);
+                let beat = beat(sample.due_ns / (1000 * MS));
+                let beat = beat.map(serde_json::Value::from);
+                fields.extend(beat.map(|beat| (HEARTBEAT_FIELD.to_owned(), beat)));
+            }
+            true
+        });
+        let journal = read(&run.bytes()).expect("it is whole");
+        let seen = Recorded::of(&journal, &policy).series;
+        let points = &seen[&(PROBE.to_owned(), SERIES.to_owned())];
+        points.iter().filter(|p| p.value.is_none()).count()
+    };
+    assert_eq!(missing(Some), 0);
+    // It may stand still for 5 s: from the sixth second on what is read beside it is nothing.
+    let still = |second: u64| match second {
+        100..200 => Some(100),
+        _ => Some(second),
+    };
+    assert_eq!(missing(still), 94);
+    assert_eq!(missing(|_| None), 725);
+}
+
+#[test]
+fn the_watch_that_is_named_for_a_bug_is_held_to_it() {
+    let of = |defect: &str, leak: f64| {
+        let mut run = recorded(|s| Some(noisy(s, 400.0 + s as f64 * leak)));
+        run.header.subject.defect = Some(defect.to_owned());
+        run.judge().soak.expect("a section").caught
+    };
+    assert_eq!(of("leaks-memory", 1.0 / 12.0).map(|c| c.failed), Some(true));
+    assert_eq!(of("leaks-memory", 0.0).map(|c| c.failed), Some(false));
+    assert_eq!(of("leaks-fds", 1.0 / 12.0), None, "the profile names none");
 }

@@ -3,12 +3,12 @@
 use crate::support::Run;
 use firedrill_plan::{Known, Policy, PolicyClass, Signed, Waiver, parse_policy};
 use firedrill_verdict::{
-    Around, Content, GateDecision, GateOutcome, GateRun, Imported, NoGo, Outcome, Point, Recorded,
-    gate,
+    Accepted, Around, Baseline, Content, GateDecision, GateOutcome, GateRun, Imported, NoGo,
+    Outcome, Point, Recorded, Timeline, TimelineSeries, gate,
 };
 use serde_json::{Value, json};
 
-fn parsed(text: &str) -> Policy {
+pub(crate) fn parsed(text: &str) -> Policy {
     let known = Known {
         drills: vec!["outage".into(), "other".into()],
         ..Known::default()
@@ -23,7 +23,7 @@ fn policy(class: PolicyClass) -> Policy {
     policy
 }
 
-const HEAD: &str = r#"
+pub(crate) const HEAD: &str = r#"
 title = "P"
 class = "release"
 release = "1.0"
@@ -41,7 +41,7 @@ fn rule(figure: &str, min_samples: u64) -> String {
     )
 }
 
-fn run() -> GateRun {
+pub(crate) fn run() -> GateRun {
     GateRun {
         manifest_sha256: "m".into(),
         sealed: Ok(()),
@@ -51,16 +51,16 @@ fn run() -> GateRun {
     }
 }
 
-fn decide(policy: &Policy, runs: &[GateRun]) -> GateDecision {
+pub(crate) fn decide(policy: &Policy, runs: &[GateRun]) -> GateDecision {
     decide_with(policy, runs, &Around::default())
 }
 
-fn decide_with(policy: &Policy, runs: &[GateRun], around: &Around) -> GateDecision {
+pub(crate) fn decide_with(policy: &Policy, runs: &[GateRun], around: &Around) -> GateDecision {
     let now = NOW.parse().unwrap();
     gate(policy, "digest", "sha256:aa", runs, around, now)
 }
 
-const NOW: &str = "2026-11-21T00:30:00Z";
+pub(crate) const NOW: &str = "2026-11-21T00:30:00Z";
 
 #[track_caller]
 fn blocked(policy: &Policy, runs: &[GateRun], outcome: GateOutcome) {
@@ -312,11 +312,13 @@ fn a_waiver_lets_its_item_pass_until_it_expires() {
     }
 }
 
-/// A run of a stage, with a series of one value each 15 s from 0; `None`: missing.
-fn staged(profile: &str, series: &[(&str, &[Option<Value>])]) -> GateRun {
+/// A run of a stage, with a series of one value each 15 s from 0; `None`: missing. It lasts as long as its longest
+/// series, or an hour.
+pub(crate) fn staged(profile: &str, series: &[(&str, &[Option<Value>])]) -> GateRun {
     let mut run = run();
     run.verdict.run.profile = profile.into();
-    run.verdict.run.duration_ms = 3_600_000;
+    let longest = series.iter().map(|(_, values)| values.len()).max();
+    run.verdict.run.duration_ms = longest.map_or(3_600_000, |n| (n as u64 - 1) * 15_000);
     for (id, values) in series {
         let points = values.iter().enumerate().map(|(n, value)| Point {
             at: n as u64 * 15_000_000_000,
@@ -333,11 +335,11 @@ fn staged(profile: &str, series: &[(&str, &[Option<Value>])]) -> GateRun {
     run
 }
 
-fn flat(value: f64, n: usize) -> Vec<Option<Value>> {
+pub(crate) fn flat(value: f64, n: usize) -> Vec<Option<Value>> {
     vec![Some(json!(value)); n]
 }
 
-const RELEASE: &str = r#"
+pub(crate) const RELEASE: &str = r#"
 title = "P"
 class = "release"
 release = "1.0"
@@ -347,7 +349,7 @@ x = "x"
 n = "n"
 "#;
 
-fn item(decision: &GateDecision, id: &str) -> (Outcome, String) {
+pub(crate) fn item(decision: &GateDecision, id: &str) -> (Outcome, String) {
     let found = decision.items.iter().find(|i| i.id == id);
     let found = found.unwrap_or_else(|| panic!("no {id} in {:?}", decision.items));
     (found.verdict, found.observed.clone())
@@ -546,4 +548,55 @@ fn a_rollback_must_have_been_rehearsed_and_seen_to_work() {
     assert_eq!(with("step:v", true), Outcome::Pass);
     assert_eq!(with("step:u", false), Outcome::Fail);
     assert_eq!(with("step:w", true), Outcome::Inconclusive);
+}
+
+#[test]
+fn a_regression_against_the_accepted_run_blocks_and_what_was_not_compared_is_no_proof() {
+    let text = format!("{HEAD}{}", rule("baseline.regressions", 0));
+    let policy = parsed(&text);
+    let with = |level: f64, baselines: &[Baseline]| {
+        let mut run = run();
+        let bins = (0..60).map(|bin| Some(level + f64::from(bin % 5)));
+        run.verdict.timeline = Timeline {
+            start_ms: 0.0,
+            end_ms: 60_000.0,
+            bin_ms: 1_000.0,
+            series: vec![TimelineSeries {
+                name: "latency p95 (ms)".into(),
+                values: bins.collect(),
+            }],
+            ..Timeline::default()
+        };
+        let around = Around {
+            baselines: baselines.to_vec(),
+            ..Around::default()
+        };
+        let found = item(
+            &decide_with(&policy, std::slice::from_ref(&run), &around),
+            "r",
+        );
+        let accepted = Accepted {
+            run: "a".into(),
+            manifest_sha256: "m".into(),
+            started_at: "t".into(),
+        };
+        let baseline = Baseline::of(&[(&run.verdict, accepted)], "now".into());
+        (found, baseline.unwrap())
+    };
+    let (none, accepted) = with(10.0, &[]);
+    assert_eq!(none.0, Outcome::Inconclusive);
+    assert!(none.1.contains("was accepted"), "{none:?}");
+    let accepted = [accepted];
+    assert_eq!(with(10.0, &accepted).0.0, Outcome::Pass);
+    assert_eq!(with(6.0, &accepted).0.0, Outcome::Pass);
+    assert_eq!(with(20.0, &accepted).0.0, Outcome::Fail);
+    let (unseen, _) = with(f64::NAN, &accepted);
+    assert_eq!(unseen.0, Outcome::Inconclusive);
+    assert!(
+        unseen.1.contains("0 of the accepted run's 1 figures"),
+        "{unseen:?}"
+    );
+    let mut other = accepted;
+    other[0].profile = "full".into();
+    assert_eq!(with(10.0, &other).0.0, Outcome::Inconclusive);
 }

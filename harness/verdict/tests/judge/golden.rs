@@ -126,7 +126,9 @@ fn drill(rule: &Rule) -> String {
 
 /// The journal in which the rule holds.
 fn passing(rule: &Rule) -> Run {
-    let mut run = Run::empty(TARGET, &drill(rule));
+    let logs = "logs    = true";
+    let target = TARGET.replace(logs, &format!("{logs}{}", rule.service));
+    let mut run = Run::empty(&target, &drill(rule));
     run.header.documents[0].path = "target.toml".into();
     for id in ["log:web", "chain", "engine"] {
         run.stream(0, id, StreamState::Attached, None);

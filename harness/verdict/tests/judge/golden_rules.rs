@@ -2,12 +2,15 @@
 //! built by `golden`: a fault from 130 to 1130 ms, a sample of `/v` (7) and of `c_total` (7) every 100 ms.
 
 mod audit;
+mod course;
 
 use firedrill_journal::{EdgeKind, Event, Fact, FactSource, OpState, SampleResult, StreamState};
+use firedrill_plan::HEARTBEAT_FIELD;
 use firedrill_verdict::Outcome;
 use serde_json::{Value, json};
 
 use audit::{answered, column, uncollected};
+use course::edgeless;
 
 use crate::golden::{MS, submission};
 use crate::support::{Run, tag};
@@ -28,6 +31,8 @@ pub struct Rule {
     /// TOML of what follows the phases.
     pub expect: String,
     pub needs: Option<&'static str>,
+    /// TOML of what the service has besides.
+    pub service: &'static str,
     /// Whether signals are sent and the record is read.
     pub signals: bool,
     pub judged: Judged,
@@ -54,6 +59,7 @@ fn rule(id: &str, expect: String) -> Rule {
         id: id.into(),
         expect,
         needs: None,
+        service: "",
         signals: false,
         judged: Judged::Check,
         pass: Box::new(|run| run),
@@ -96,7 +102,8 @@ pub fn rules() -> Vec<Rule> {
     all.extend(coverage());
     all.extend(facts());
     all.extend(growth());
-    all.extend(course());
+    all.extend(heartbeat());
+    all.extend(course::rules());
     all.extend(needs());
     all.extend(audit::rules());
     all
@@ -450,63 +457,43 @@ fn growth() -> Vec<Rule> {
     ]
 }
 
-/// The drill's own course: its fault, its phases.
-fn course() -> Vec<Rule> {
-    let alive = |id: &str, judged: Judged| rule(id, ALIVE.to_owned()).about(judged);
+/// Metrics beside a heartbeat: values of a loop that stands still are none.
+fn heartbeat() -> Vec<Rule> {
+    let body = r#"probe = { metric = "c_total", service = "web", every = "100ms" }
+at_most = 7
+when = { in = "fault" }"#;
+    // The first beat that was seen, repeated from a moment on.
+    let beats = |until: u64| {
+        move |run: Run| {
+            run.edit(|event| {
+                if let Event::Sample(sample) = event
+                    && let SampleResult::Value(fields) = &mut sample.result
+                    && sample.probe.starts_with("metrics:")
+                {
+                    let beat = 1_760_000_000 + (sample.due_ns / MS).min(until);
+                    fields.insert(HEARTBEAT_FIELD.into(), json!(beat));
+                }
+                true
+            })
+        }
+    };
+    let unbeaten = |run: Run| {
+        samples(run, "metrics:", 0, 1300, |result| {
+            if let SampleResult::Value(fields) = result {
+                fields.remove(HEARTBEAT_FIELD);
+            }
+        })
+    };
+    let small = |id: &str| Rule {
+        service: "\nheartbeat = { metric = \"beat_seconds\", still_max = \"300ms\", source = \"a test\" }",
+        ..rule(id, check(body))
+            .pass(beats(u64::MAX))
+            .fail("8 at", |run| put(run, 500, 600, "c_total", json!(8)))
+    };
     vec![
-        alive("fault-proof", Judged::Fault)
-            .fail("lost at 600 ms: frozen", |mut run| {
-                run.edge(600, "fault", true, EdgeKind::Lost);
-                run
-            })
-            .missing("it was never proven", edgeless(EdgeKind::Proven)),
-        alive("fault-observation", Judged::Fault)
-            .fail("it was never requested", edgeless(EdgeKind::Requested))
-            .missing("no observation is given", |run| {
-                run.edit(|event| {
-                    if let Event::Edge(edge) = event {
-                        edge.proof = None;
-                    }
-                    true
-                })
-            }),
-        alive("fault-healed", Judged::Fault)
-            .fail("healing was never requested", edgeless(EdgeKind::HealRequested))
-            .missing("healing was never proven", edgeless(EdgeKind::Healed)),
-        alive("phase-length", Judged::Drill)
-            .fail("phase fault lasted 500 ms instead of 1 s", |run| {
-                run.edit(|event| {
-                    if let Event::Edge(edge) = event
-                        && edge.phase == "fault"
-                        && edge.kind == EdgeKind::HealRequested
-                    {
-                        edge.at_ns = 630 * MS;
-                    }
-                    true
-                })
-            })
-            .missing("phase before never ended", |run| {
-                run.edit(|event| {
-                    !matches!(event, Event::Edge(e) if e.phase == "before" && e.kind == EdgeKind::HealRequested)
-                })
-            }),
-        alive("quiescence", Judged::Drill)
-            .fail("too little data", |run| {
-                run.edit(|event| {
-                    !matches!(event, Event::Edge(e) if e.phase == "quiesce" && e.kind == EdgeKind::HealRequested)
-                })
-            })
-            .missing("did not come to its quiescence", |run| {
-                run.edit(|event| !matches!(event, Event::Edge(e) if e.phase == "quiesce"))
-            }),
+        small("heartbeat").missing("stale: the heartbeat stood still for 398 ms", beats(500)),
+        small("heartbeat-absent").missing("the answer holds no heartbeat", unbeaten),
     ]
-}
-
-/// The fault without one of its edges.
-fn edgeless(kind: EdgeKind) -> impl Fn(Run) -> Run {
-    move |run| {
-        run.edit(|event| !matches!(event, Event::Edge(e) if e.fault.is_some() && e.kind == kind))
-    }
 }
 
 fn needs() -> Vec<Rule> {

@@ -2,6 +2,7 @@
 
 use crate::support::{DRILL, Run, check};
 use firedrill_journal::{Event, FactSource, Sample, SampleResult};
+use firedrill_plan::HEARTBEAT_FIELD;
 use firedrill_verdict::Outcome;
 use serde_json::json;
 
@@ -18,7 +19,10 @@ fn counted(expect: &str, counter: impl Fn(u64) -> Option<f64>) -> Run {
     ));
     for due in (0..5900).step_by(50) {
         let result = match counter(due) {
-            Some(n) => SampleResult::Value([("c_total".to_owned(), json!(n))].into()),
+            Some(n) => {
+                let beat = (HEARTBEAT_FIELD.to_owned(), json!(due));
+                SampleResult::Value([("c_total".to_owned(), json!(n)), beat].into())
+            }
             None => SampleResult::Missing("deadline of 1000 ms: no answer".into()),
         };
         let sample = Sample {

@@ -287,6 +287,29 @@ fn faults_must_be_proven_and_healed() {
 }
 
 #[test]
+fn what_was_felt_is_said_only_of_a_fault_that_was_there() {
+    let unfelt = || {
+        Run::healthy().edit(|e| {
+            if let Event::Edge(edge) = e
+                && edge.fault.is_some()
+                && edge.kind == EdgeKind::Healed
+            {
+                edge.felt = Some(false);
+            }
+            true
+        })
+    };
+    let fault = |run: &Run| run.judge().drills[0].faults[0].clone();
+    assert_eq!(fault(&Run::healthy()).felt, None);
+    let there = fault(&unfelt());
+    assert_eq!((there.verdict, there.felt), (Inconclusive, Some(false)));
+    let mut lost = unfelt();
+    lost.edge(2000, "outage", true, EdgeKind::Lost);
+    let lost = fault(&lost);
+    assert_eq!((lost.verdict, lost.felt), (Inconclusive, None));
+}
+
+#[test]
 fn a_phase_must_start_and_last() {
     let gone = Run::healthy().edit(|e| !matches!(e, Event::Edge(edge) if edge.phase == "recovery"));
     assert_eq!(gone.judge().verdict, Inconclusive);

@@ -218,6 +218,7 @@ impl Run {
             kind,
             at_ns: at * MS,
             proof,
+            felt: None,
         };
         self.events.push((at, Event::Edge(edge)));
     }

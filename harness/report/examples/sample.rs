@@ -23,7 +23,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         ),
         None => {
             write(folder, "pass", &sample::passing())?;
-            write(folder, "fail", &sample::failing())
+            write(folder, "fail", &sample::failing())?;
+            // A soak as it is sealed: no gate has decided yet.
+            let mut soak = sample::night::soak();
+            soak.drills.truncate(16);
+            let page = firedrill_report::html(&soak, None, &sample::extras())?;
+            Ok(std::fs::write(folder.join("soak.html"), page)?)
         }
     }
 }
@@ -37,7 +42,10 @@ fn write(folder: &Path, name: &str, verdict: &Verdict) -> Result<(), Box<dyn Err
         file("html"),
         firedrill_report::html(verdict, Some(&gate), &extras)?,
     )?;
-    std::fs::write(file("md"), firedrill_report::markdown(verdict, Some(&gate)))?;
+    std::fs::write(
+        file("md"),
+        firedrill_report::markdown(verdict, Some(&gate), &extras),
+    )?;
     std::fs::write(file("go-no-go.md"), firedrill_report::go_no_go(&gate, runs))?;
     std::fs::write(file("junit.xml"), firedrill_report::junit(runs)?)?;
     let mut text = firedrill_report::summary_table(runs);

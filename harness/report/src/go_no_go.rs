@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use firedrill_verdict::{GateDecision, GateItem, Outcome, Verdict};
 
 use crate::markdown::{cell, code, code_cell, mark, text};
-use crate::words::{NOT_SIGNED, gate_as_outcome, symbol, warnings};
+use crate::words::{self, NOT_SIGNED, gate_as_outcome, symbol, warnings};
 
 /// The decision, headline first, with all that it rests on and a place to sign.
 pub fn go_no_go(gate: &GateDecision, verdicts: &[Verdict]) -> String {
@@ -106,7 +106,18 @@ fn triggers(gate: &GateDecision) -> Vec<String> {
             Some(rollback) => format!("starts {rollback}"),
             None => "asks a person".to_owned(),
         };
-        format!("{} ({}), {at}: {}; {then}", t.id, t.class, t.observed)
+        let due = words::ms(t.due_ms);
+        let seen = match t.late_ms {
+            Some(late) => format!(
+                "due {due} into the run, seen {} later",
+                words::ms(Some(late.max(0.0)))
+            ),
+            None => format!("due {due} into the run, seen by nobody as it happened"),
+        };
+        format!(
+            "{} ({}), {at}: {}; {seen}; {then}",
+            t.id, t.class, t.observed
+        )
     };
     gate.triggers.iter().map(line).collect()
 }
@@ -165,11 +176,22 @@ fn evidence(out: &mut String, gate: &GateDecision, verdicts: &[Verdict]) {
 
 fn sign_off(out: &mut String, gate: &GateDecision) {
     out.push_str("## Sign-off\n\n| Role | Name | Date | Signature |\n|:--|:--|:--|:--|\n");
-    if gate.roles.is_empty() {
+    if gate.signatures.is_empty() {
         out.push_str("| Release manager | | | |\n");
     }
-    for role in &gate.roles {
-        let _infallible = writeln!(out, "| {} | | | |", cell(role));
+    for role in &gate.signatures {
+        // Without a signature the row stays open, for a pen.
+        let shown = |text: Option<&str>| text.map_or(String::new(), |t| format!("{} ", cell(t)));
+        let key = role.key.as_ref().map(|key| format!("key {key}, verified"));
+        let why = role.why.clone().filter(|why| why != "not signed");
+        let _infallible = writeln!(
+            out,
+            "| {} | {}| {}| {}|",
+            cell(&role.role),
+            shown(role.signer.as_deref()),
+            shown(role.signed_at.as_deref()),
+            shown(key.or(why).as_deref()),
+        );
     }
     if !gate.signed.is_empty() {
         out.push_str("\n| Confirmed | By | As | On | Note |\n|:--|:--|:--|:--|:--|\n");
@@ -185,5 +207,17 @@ fn sign_off(out: &mut String, gate: &GateDecision) {
             cell(signed.note.as_deref().unwrap_or("—")),
         );
     }
-    let _infallible = write!(out, "\n**{NOT_SIGNED}**\n");
+    let counted = gate.signatures.iter().filter(|s| s.counts).count();
+    match counted {
+        0 => {
+            let _infallible = write!(out, "\n**{NOT_SIGNED}**\n");
+        }
+        n => {
+            let _infallible = write!(
+                out,
+                "\n{n} of {} roles signed the runs; this page itself is signed by `firedrill sign --decision`.\n",
+                gate.signatures.len()
+            );
+        }
+    }
 }

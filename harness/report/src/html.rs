@@ -9,10 +9,9 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
 use crate::clean::tame;
-use crate::soak;
-use crate::timeline;
 use crate::words;
 use crate::{Extras, RenderError};
+use crate::{changes, observe, recovery, soak, timeline};
 
 /// Drills that get a section of their own; failures come first, the table lists more.
 const SECTIONS_MAX: usize = 60;
@@ -20,6 +19,21 @@ const SECTIONS_MAX: usize = 60;
 const ROWS_MAX: usize = 400;
 /// Log lines shown per service.
 const LOG_LINES_MAX: usize = 40;
+
+const TEMPLATES: [(&str, &str); 9] = [
+    ("report.css", include_str!("../templates/report.css")),
+    ("macros.html", include_str!("../templates/macros.html")),
+    ("changes.html", include_str!("../templates/changes.html")),
+    ("gate.html", include_str!("../templates/gate.html")),
+    ("observe.html", include_str!("../templates/observe.html")),
+    ("soak.html", include_str!("../templates/soak.html")),
+    ("timeline.html", include_str!("../templates/timeline.html")),
+    (
+        "sensitivity.html",
+        include_str!("../templates/sensitivity.html"),
+    ),
+    ("report.html", include_str!("../templates/report.html")),
+];
 
 /// A drill with its label, its checks failures first.
 #[derive(Serialize)]
@@ -76,8 +90,12 @@ pub fn html(
         band => Serde(verdict.verdict.max(headline_outcome)),
         headline_outcome => Serde(headline_outcome),
         headline,
+        why => verdict.reasons.first(),
+        changes => Serde(changes::page(&verdict, &extras)),
+        recovery => Serde(recovery::page(&verdict, &extras)),
         worst_margin => words::margin(words::worst_margin(&verdict)),
         soak => Serde(verdict.soak.as_ref().map(soak::page)),
+        observe => Serde(verdict.observe.as_ref().map(observe::page)),
         sections => Serde(&rows[..rows.len().min(SECTIONS_MAX)]),
         sections_cut => rows.len().saturating_sub(SECTIONS_MAX),
         rows => Serde(&rows),
@@ -168,16 +186,13 @@ pub(crate) fn environment() -> Result<Environment<'static>, RenderError> {
     environment.add_filter("margin", words::margin);
     environment.add_filter("plain", words::plain);
     environment.add_filter("count", words::count);
+    environment.add_filter("span", words::span);
+    environment.add_filter("moment", |at: &str| words::moment(at));
     environment.add_filter("short_digest", |digest: &str| words::short_digest(digest));
     environment.add_filter("symbol", |outcome: Serde<Outcome>| words::symbol(outcome.0));
     environment.add_filter("word", |outcome: Serde<Outcome>| outcome.0.word());
-    environment.add_template("report.css", include_str!("../templates/report.css"))?;
-    environment.add_template("timeline.html", include_str!("../templates/timeline.html"))?;
-    environment.add_template("soak.html", include_str!("../templates/soak.html"))?;
-    environment.add_template(
-        "sensitivity.html",
-        include_str!("../templates/sensitivity.html"),
-    )?;
-    environment.add_template("report.html", include_str!("../templates/report.html"))?;
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text)?;
+    }
     Ok(environment)
 }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use firedrill_verdict::{
-    AuditCheck, CheckVerdict, DrillVerdict, FaultVerdict, Outcome, SoakVerdict, Verdict,
+    AuditCheck, CheckVerdict, DrillVerdict, FaultVerdict, ObserveVerdict, Outcome, SoakVerdict,
+    Verdict,
 };
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
@@ -35,6 +36,9 @@ pub fn junit(verdicts: &[Verdict]) -> Result<String, RenderError> {
 fn add_run(report: &mut Report, verdict: &Verdict) {
     for drill in &verdict.drills {
         report.add_test_suite(drill_suite(verdict, drill));
+    }
+    if let Some(seen) = &verdict.observe {
+        report.add_test_suite(observe_suite(verdict, seen));
     }
     report.add_test_suite(audit_suite(verdict));
     if let Some(soak) = verdict.soak.as_ref().filter(|s| !s.watches.is_empty()) {
@@ -130,6 +134,36 @@ fn soak_suite(verdict: &Verdict, soak: &SoakVerdict) -> TestSuite {
             ),
         ];
         suite.add_test_case(case("soak", &watch.id, watch.verdict, &message, &details));
+    }
+    suite
+}
+
+/// A case per item of the stage and per roll-back.
+fn observe_suite(verdict: &Verdict, seen: &ObserveVerdict) -> TestSuite {
+    let name = clean::line(&format!("stage {}", seen.stage));
+    let mut suite = new_suite(verdict, &name);
+    for item in seen.items.iter().filter(|i| !i.passed_over) {
+        let message = format!("{}: {}", item.what, item.observed);
+        let details = [
+            format!("expected: {}", item.expected),
+            format!("seen: {}", item.observed),
+        ];
+        suite.add_test_case(case(&name, &item.id, item.verdict, &message, &details));
+    }
+    for rollback in &seen.rollbacks {
+        let id = format!("roll-back {}", rollback.id);
+        let steps: Vec<String> = rollback
+            .steps
+            .iter()
+            .map(|s| format!("{}: {}: {}", s.id, s.verdict.word(), s.observed))
+            .collect();
+        suite.add_test_case(case(
+            &name,
+            &id,
+            rollback.verdict,
+            &rollback.observed,
+            &steps,
+        ));
     }
     suite
 }

@@ -8,11 +8,14 @@
 //! string that it is given may come from the target under test, and is made harmless before it is
 //! shown.
 
+mod changes;
 mod clean;
 mod go_no_go;
 mod html;
 mod junit;
 mod markdown;
+mod observe;
+mod recovery;
 mod sensitivity;
 mod soak;
 mod text;
@@ -21,18 +24,21 @@ mod words;
 
 use std::collections::BTreeMap;
 
+use firedrill_verdict::Comparison;
 use serde::{Deserialize, Serialize};
 
 pub use go_no_go::go_no_go;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use observe::text_observe;
+pub use recovery::{History, PastRun, RUNS_MAX};
 pub use sensitivity::{SensitivityCell, sensitivity_html, sensitivity_markdown};
 pub use soak::text_soak;
 pub use text::{summary_line, summary_table, text_failure};
 
 /// What a report shows beside the verdict.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Extras {
     /// The last lines that each service logged, oldest first.
     pub last_log_lines: BTreeMap<String, Vec<String>>,
@@ -42,6 +48,12 @@ pub struct Extras {
     pub rerun: String,
     /// Name and SHA-256 of each file of evidence.
     pub files: Vec<(String, String)>,
+    /// What earlier runs showed.
+    pub history: History,
+    /// What differs from the accepted run; `None` where none was accepted.
+    pub comparison: Option<Comparison>,
+    /// Why there is no comparison, where that isn't because no run was accepted.
+    pub not_compared: Option<String>,
 }
 
 /// Why a report could not be rendered.

@@ -3,16 +3,17 @@
 use std::fmt::Write as _;
 
 use firedrill_verdict::{
-    AuditVerdict, CheckVerdict, DrillVerdict, GateDecision, Outcome, SoakVerdict, Verdict,
+    AuditVerdict, CheckVerdict, DrillVerdict, GateDecision, ObserveVerdict, Outcome, SoakVerdict,
+    Verdict,
 };
 
-use crate::clean;
-use crate::soak;
+use crate::observe;
 use crate::text::summary_line;
 use crate::words::{
     checks_failures_first, count, coverage, drill_label, drills_failures_first, headline,
     lost_words, margin, ms, share, symbol, warnings,
 };
+use crate::{Extras, changes, clean, recovery, soak};
 
 /// Longest comment, in bytes; GitHub takes 65,536 characters.
 const BYTES_MAX: usize = 60_000;
@@ -21,8 +22,8 @@ const ROWS_MAX: usize = 40;
 /// Longest text in a cell, in characters.
 const CELL_MAX: usize = 240;
 
-/// The verdict as a comment: verdict line, reasons, what failed, then all drills.
-pub fn markdown(verdict: &Verdict, gate: Option<&GateDecision>) -> String {
+/// The verdict as a comment: verdict line, what changed, recovery, reasons, what failed, then all drills.
+pub fn markdown(verdict: &Verdict, gate: Option<&GateDecision>, extras: &Extras) -> String {
     let (outcome, headline) = headline(verdict, gate);
     let mut out = format!(
         "## {} {}\n\n{}\n\n",
@@ -43,8 +44,13 @@ pub fn markdown(verdict: &Verdict, gate: Option<&GateDecision>) -> String {
     for warning in warnings(verdict) {
         let _infallible = write!(out, "> **{}**\n\n", text(&warning));
     }
+    changed(&mut out, verdict, extras);
+    recoveries(&mut out, verdict, extras);
     bullets(&mut out, "Reasons", &verdict.reasons);
-    drills(&mut out, verdict);
+    match &verdict.observe {
+        Some(seen) => watched(&mut out, seen),
+        None => drills(&mut out, verdict),
+    }
     for drill in drills_failures_first(verdict).into_iter().take(ROWS_MAX) {
         failed_checks(&mut out, verdict, drill);
     }
@@ -74,6 +80,91 @@ fn bounded(mut out: String) -> String {
         out.push_str("\n\n… cut: the rest is in report.html\n");
     }
     out
+}
+
+/// A live system under one stage.
+fn watched(out: &mut String, seen: &ObserveVerdict) {
+    bullets(out, "Live canary", &observe::lines(seen));
+    out.push_str("| Verdict | Item | Expected | Seen |\n|:--|:--|:--|:--|\n");
+    let items = observe::failures_first(seen);
+    for item in items.iter().take(ROWS_MAX) {
+        let _infallible = writeln!(
+            out,
+            "| {} | {}: {} | {} | {} |",
+            mark(item.verdict),
+            code_cell(&item.id),
+            cell(&item.what),
+            code_cell(&item.expected),
+            code_cell(&item.observed),
+        );
+    }
+    out.push('\n');
+    rest(out, items.len());
+}
+
+fn changed(out: &mut String, verdict: &Verdict, extras: &Extras) {
+    let page = changes::page(verdict, extras);
+    let _infallible = write!(out, "### What changed\n\n{}\n\n", text(&page.summary));
+    for line in page.lines.iter().take(ROWS_MAX) {
+        let _infallible = writeln!(out, "- {}", text(line));
+    }
+    if page.rows.is_empty() {
+        out.push('\n');
+        return;
+    }
+    out.push_str("\n| Change | Figure | Accepted | This run | By | Effect |\n");
+    out.push_str("|:--|:--|--:|--:|--:|--:|\n");
+    for row in &page.rows {
+        let why = row.why.as_ref().map(|why| format!(": {}", cell(why)));
+        let _infallible = writeln!(
+            out,
+            "| {} {} | {}{} | {} | {} | {} | {} |",
+            row.symbol,
+            row.word,
+            cell(&row.id),
+            why.unwrap_or_default(),
+            row.was,
+            row.is,
+            row.change,
+            cell(&row.effect),
+        );
+    }
+    match page.cut {
+        0 => out.push('\n'),
+        cut => {
+            let _infallible = write!(out, "\n… {cut} more figures\n\n");
+        }
+    }
+}
+
+fn recoveries(out: &mut String, verdict: &Verdict, extras: &Extras) {
+    let rows = recovery::rows(verdict, extras);
+    if rows.is_empty() {
+        return;
+    }
+    out.push_str(
+        "### Recovery\n\n| Recovery | Drill | Took | Budget | Of it | Accepted | Trend |\n",
+    );
+    out.push_str("|:--|:--|--:|--:|--:|--:|:--|\n");
+    for row in rows.iter().take(ROWS_MAX) {
+        let _infallible = writeln!(
+            out,
+            "| {} {}{} | {} | {} | {} | {} | {} | {} |",
+            row.symbol,
+            row.words,
+            row.note
+                .as_ref()
+                .map(|note| format!(", {note}"))
+                .unwrap_or_default(),
+            cell(&row.drill),
+            row.took,
+            row.budget,
+            row.used,
+            row.accepted,
+            cell(&row.trend),
+        );
+    }
+    rest(out, rows.len());
 }
 
 fn drills(out: &mut String, verdict: &Verdict) {

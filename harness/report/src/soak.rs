@@ -4,11 +4,11 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use firedrill_verdict::{Outcome, SoakVerdict, Verdict, WatchVerdict};
+use firedrill_verdict::{CheckpointVerdict, Outcome, SoakVerdict, Verdict, WatchVerdict};
 use serde::Serialize;
 
 use crate::clean;
-use crate::words::{count, coverage, ms, plain, share, symbol};
+use crate::words::{count, coverage, ms, plain, share, span, symbol};
 
 /// Size of a drawing in its own units.
 const WIDTH: f64 = 600.0;
@@ -33,8 +33,8 @@ pub(crate) fn lines(soak: &SoakVerdict) -> Vec<String> {
     let mut lines = vec![
         format!(
             "{} of load, {} of it quiet ({}): outside of faults, acts and {} of settle time after them",
-            ms(Some(soak.duration_ms)),
-            ms(Some(soak.quiet_ms)),
+            span(soak.duration_ms as u64),
+            span(soak.quiet_ms as u64),
             coverage(soak.quiet_share, 1),
             ms(Some(soak.settle_ms)),
         ),
@@ -53,7 +53,41 @@ pub(crate) fn lines(soak: &SoakVerdict) -> Vec<String> {
     for (class, number) in &intents.rest {
         lines.push(format!("{} intents {class}", count(*number)));
     }
+    lines.extend(soak.checkpoints.iter().map(checkpoint));
+    if let Some(caught) = &soak.caught {
+        let seen = match caught.failed {
+            true => "saw it",
+            false => "did not see it",
+        };
+        let (defect, watch) = (&caught.defect, &caught.watch);
+        lines.push(format!("the watch named for {defect}, {watch}, {seen}"));
+    }
     lines
+}
+
+/// A checkpoint in one line: when, what had been counted until then, and what was wrong.
+fn checkpoint(row: &CheckpointVerdict) -> String {
+    let at = ms(Some(row.at_ms));
+    let (mark, word) = (symbol(row.verdict), row.verdict.word());
+    let mut line = format!("checkpoint at {at}: {mark} {word}");
+    if row.run_ms.is_some() {
+        let _infallible = write!(
+            line,
+            ", {} of {} watches within their bounds, {} offences, {} accepted, {} rejected, {} unknown, {} first sends, {} mined",
+            count(row.watches_within),
+            count(row.watches),
+            count(row.offences),
+            count(row.accepted),
+            count(row.rejected),
+            count(row.unknown),
+            count(row.first_sends),
+            count(row.mined),
+        );
+    }
+    for why in &row.reasons {
+        let _infallible = write!(line, "; {why}");
+    }
+    line
 }
 
 /// The soak as a whole for a terminal; nothing for a run that is no soak.

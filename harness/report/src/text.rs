@@ -21,7 +21,14 @@ const COLUMN_MAX: usize = 60;
 /// The first line of every output: what was judged, and how it ended.
 pub fn summary_line(verdict: &Verdict) -> String {
     let name = match verdict.drills.as_slice() {
-        [] => "no drill".to_owned(),
+        [] => match &verdict.observe {
+            Some(seen) => format!(
+                "stage {} of {}",
+                clean::line(&seen.stage),
+                clean::line(&seen.policy)
+            ),
+            None => "no drill".to_owned(),
+        },
         [drill] => clean::line(&drill.name),
         many => format!("{} drills", many.len()),
     };

@@ -17,10 +17,16 @@ const STRIP: f64 = 34.0;
 const STATES: f64 = 18.0;
 const SERIES: f64 = 58.0;
 const GAP: f64 = 14.0;
+/// Width of a tick's label at the most.
+const LABEL: f64 = 40.0;
 /// Room for the axis below the lanes.
 const AXIS: f64 = 30.0;
+/// Least width of a window whose edges are drawn.
+const EDGES_MIN: f64 = 8.0;
 /// Mean width of a character of a label.
 const CHARACTER: f64 = 5.6;
+/// Minutes that are round on a clock.
+const ROUND_MIN: [f64; 9] = [2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 240.0, 360.0];
 /// Most of each that is drawn; the format promises less.
 const BINS_MAX: usize = 600;
 const LANES_MAX: usize = 12;
@@ -56,6 +62,8 @@ struct Band {
     force_x: f64,
     force_width: f64,
     end: f64,
+    /// Too narrow for edges, which would cover what they frame: a shade alone.
+    narrow: bool,
     phase: String,
     label: String,
 }
@@ -94,6 +102,8 @@ struct SeriesLane {
 #[derive(Serialize)]
 struct Tick {
     x: f64,
+    /// `middle`, or `end` at the right edge, which would cut it.
+    anchor: &'static str,
     label: String,
 }
 
@@ -134,7 +144,7 @@ pub(crate) fn draw(timeline: &Timeline) -> Option<Drawing> {
         series.push(series_lane(&axis, timeline, lane, y));
         y += SERIES + GAP;
     }
-    let windows = timeline.windows.iter().take(WINDOWS_MAX);
+    let windows = shown(timeline);
     Some(Drawing {
         width: WIDTH,
         height: y + AXIS - GAP,
@@ -143,6 +153,7 @@ pub(crate) fn draw(timeline: &Timeline) -> Option<Drawing> {
         top: STRIP,
         bottom: y - GAP,
         windows: windows
+            .into_iter()
             .map(|window| band(&axis, timeline, window))
             .collect(),
         states,
@@ -150,6 +161,14 @@ pub(crate) fn draw(timeline: &Timeline) -> Option<Drawing> {
         ticks: ticks(&axis),
         omitted: omitted(timeline),
     })
+}
+
+/// All windows, or, of too many, those of faults.
+fn shown(timeline: &Timeline) -> Vec<&TimelineWindow> {
+    let few = timeline.windows.len() <= WINDOWS_MAX;
+    let wanted = |w: &&TimelineWindow| few || w.fault.is_some();
+    let windows = timeline.windows.iter().filter(wanted);
+    windows.take(WINDOWS_MAX).collect()
 }
 
 fn band(axis: &Axis, timeline: &Timeline, window: &TimelineWindow) -> Band {
@@ -171,6 +190,7 @@ fn band(axis: &Axis, timeline: &Timeline, window: &TimelineWindow) -> Band {
         force_x,
         force_width: round((force_end - force_x).max(0.0)),
         end,
+        narrow: room < EDGES_MIN,
         phase: fit(&window.phase, room),
         label: fit(window.fault.as_deref().unwrap_or(""), room),
     }
@@ -262,24 +282,33 @@ fn series_lane(axis: &Axis, timeline: &Timeline, lane: &TimelineSeries, y: f64) 
 fn ticks(axis: &Axis) -> Vec<Tick> {
     let rough = axis.span / 6.0;
     let magnitude = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * magnitude)
-        .find(|step| *step >= rough)
-        .unwrap_or(rough);
+    let clock = ROUND_MIN.into_iter().map(|minutes| minutes * 60_000.0);
+    let decimal = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude);
+    let step = match rough > 60_000.0 {
+        true => clock.chain(decimal).find(|step| *step >= rough),
+        false => decimal.into_iter().find(|step| *step >= rough),
+    };
+    let step = step.unwrap_or(rough);
     let first = (axis.start / step).ceil();
     let times = (0..12).map(|index| (first + f64::from(index)) * step);
     times
         .take_while(|at| *at <= axis.start + axis.span)
         .map(|at| Tick {
             x: axis.x(at),
+            anchor: match axis.x(at) > WIDTH - RIGHT - LABEL / 2.0 {
+                true => "end",
+                false => "middle",
+            },
             label: tick_label(at, step),
         })
         .collect()
 }
 
 fn tick_label(at_ms: f64, step_ms: f64) -> String {
-    if step_ms >= 1_000.0 {
+    if step_ms >= 60_000.0 {
+        let minutes = (at_ms / 60_000.0).round();
+        format!("{:.0}:{:02.0} h", (minutes / 60.0).floor(), minutes % 60.0)
+    } else if step_ms >= 1_000.0 {
         format!("{:.0} s", at_ms / 1_000.0)
     } else if step_ms >= 100.0 {
         format!("{:.1} s", at_ms / 1_000.0)
@@ -301,12 +330,17 @@ fn omitted(timeline: &Timeline) -> Vec<String> {
         .map(|lane| lane.spans.len())
         .max()
         .unwrap_or(0);
+    let windows = timeline.windows.len();
     [
         ("bins", bins, BINS_MAX),
         ("series", timeline.series.len(), LANES_MAX),
         ("lanes of states", timeline.states.len(), LANES_MAX),
         ("stretches of a state", spans, SPANS_MAX),
-        ("windows", timeline.windows.len(), WINDOWS_MAX),
+        (
+            "windows, those without a fault first,",
+            windows,
+            shown(timeline).len(),
+        ),
     ]
     .into_iter()
     .filter(|(_, count, most)| count > most)

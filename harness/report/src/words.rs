@@ -126,9 +126,29 @@ pub(crate) fn plain(value: Option<f64>) -> String {
             let sign = if value < 0.0 { "−" } else { "" };
             format!("{sign}{}", count(value.abs() as u64))
         }
+        Some(value) if value.abs() >= 10_000.0 && value.abs() < 1e15 => plain(Some(value.round())),
         Some(value) if value.abs() >= 100.0 => format!("{value:.1}"),
         Some(value) if value.abs() >= 1.0 => format!("{value:.2}"),
         Some(value) => format!("{value:.4}"),
+    }
+}
+
+/// How long a run took: hours and minutes, minutes and seconds, or milliseconds.
+pub(crate) fn span(duration_ms: u64) -> String {
+    let seconds = duration_ms / 1_000;
+    match seconds {
+        0..100 => ms(Some(duration_ms as f64)),
+        100..6_000 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+/// An RFC 3339 time in UTC to the second, as people read it; anything else as it is.
+pub(crate) fn moment(at: &str) -> String {
+    let second = at.get(..19).filter(|_| at.ends_with('Z'));
+    match second.and_then(|second| second.split_once('T')) {
+        Some((day, time)) => format!("{day} {time}"),
+        None => at.to_owned(),
     }
 }
 
@@ -242,6 +262,28 @@ mod tests {
         assert_eq!(ms(Some(161_240.0)), "161.2 s");
         assert_eq!(ms(Some(f64::INFINITY)), "n/a");
         assert_eq!(plain(Some(-3.0)), "−3");
+        assert_eq!(plain(Some(95_607_128.7)), "95,607,129");
+    }
+
+    #[test]
+    fn moments_are_cut_at_the_second() {
+        assert_eq!(
+            moment("2026-11-21T01:41:26.370890598Z"),
+            "2026-11-21 01:41:26"
+        );
+        assert_eq!(
+            moment("2026-11-21T01:41:26+01:00"),
+            "2026-11-21T01:41:26+01:00"
+        );
+        assert_eq!(moment(""), "");
+        assert_eq!(moment("日本日本日本日本Z"), "日本日本日本日本Z");
+    }
+
+    #[test]
+    fn spans_are_told_in_two_units_at_most() {
+        assert_eq!(span(12_768), "12,768 ms");
+        assert_eq!(span(125_000), "2 min 05 s");
+        assert_eq!(span(18_059_999), "5 h 00 min");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Sample verdicts, as the judge would write them.
 
+pub mod night;
+
 use std::collections::BTreeMap;
 
-use firedrill_report::Extras;
+use firedrill_report::{Extras, History, PastRun};
 use firedrill_verdict::*;
 
 pub fn check(id: &str, what: &str, verdict: Outcome) -> CheckVerdict {
@@ -34,6 +36,7 @@ fn fault(verdict: Outcome) -> FaultVerdict {
         heal_requested_at: Some(13_020.0),
         healed_at: Some(13_041.0),
         proof: Some("freezer.state read FROZEN; PING got no answer in 50 ms".to_owned()),
+        felt: None,
         verdict,
         reason: None,
     }
@@ -80,6 +83,7 @@ pub fn drill(episode: u32, name: &str, verdict: Outcome) -> DrillVerdict {
             },
         ],
         recovery_ms: Some(2_310),
+        recovery_budget_ms: Some(5_000),
         worst_margin: Some(0.42),
     }
 }
@@ -230,6 +234,7 @@ pub fn passing() -> Verdict {
             ],
         },
         soak: None,
+        observe: None,
         load: LoadFigures {
             sent: 230,
             ok: 221,
@@ -373,6 +378,16 @@ pub fn gate(verdict: &Verdict) -> GateDecision {
             subject: verdict.subject.digest.clone(),
         }],
         roles: vec!["Release manager".to_owned(), "Operator on duty".to_owned()],
+        signatures: ["Release manager", "Operator on duty"]
+            .map(|role| RoleSignature {
+                role: role.to_owned(),
+                counts: false,
+                signer: None,
+                signed_at: None,
+                key: None,
+                why: Some("not signed".to_owned()),
+            })
+            .to_vec(),
     }
 }
 
@@ -393,6 +408,85 @@ pub fn extras() -> Extras {
         files: vec![
             ("journal.jsonl".to_owned(), "01".repeat(32)),
             ("verdict.json".to_owned(), "02".repeat(32)),
+        ],
+        history: history(),
+        comparison: Some(comparison()),
+        not_compared: None,
+    }
+}
+
+/// Ten runs before, of which one did not show a recovery.
+pub fn history() -> History {
+    let took = [
+        1_900, 2_050, 1_980, 2_240, 0, 2_110, 2_090, 2_300, 2_180, 2_260,
+    ];
+    let runs = took.into_iter().enumerate().map(|(day, took)| PastRun {
+        run: format!("202611{:02}t010203z-soak-7-abcd", day + 10),
+        manifest_sha256: "e0".repeat(32),
+        started_at: format!("2026-11-{:02}T01:02:03Z", day + 10),
+        recovery_ms: BTreeMap::from([("redis-outage".to_owned(), (took > 0).then_some(took))]),
+    });
+    History {
+        runs: runs.collect(),
+        left_out: vec!["2 runs with a deliberate defect".to_owned()],
+    }
+}
+
+fn figure(id: &str, was: f64, is: f64, shift: Shift) -> FigureChange {
+    FigureChange {
+        id: id.to_owned(),
+        was: Some(was),
+        is: Some(is),
+        change: Some((is - was) / was),
+        effect: Some(if shift == Shift::Same { 0.12 } else { 0.94 }),
+        p: Some(if shift == Shift::Same { 0.21 } else { 3e-9 }),
+        blocks: [41, 44],
+        shift,
+        why: None,
+    }
+}
+
+pub fn comparison() -> Comparison {
+    Comparison {
+        runs: vec![Accepted {
+            run: "20261101t010203z-soak-3-wxyz".to_owned(),
+            manifest_sha256: "e9".repeat(32),
+            started_at: "2026-11-01T01:02:03Z".to_owned(),
+        }],
+        accepted_at: "2026-11-01T08:00:00Z".to_owned(),
+        subject: Subject {
+            name: "bot".to_owned(),
+            digest: format!("sha256:{}", "5a".repeat(32)),
+            version: "1.3.0".to_owned(),
+            git_revision: None,
+            dirty: Some(false),
+            defect: None,
+        },
+        same_subject: false,
+        documents: vec![DocumentChange {
+            path: "drills/redis-outage.toml".to_owned(),
+            how: "changed".to_owned(),
+        }],
+        drills_gone: vec!["reorg".to_owned()],
+        drills_new: Vec::new(),
+        recoveries: vec![RecoveryChange {
+            drill: "redis-outage".to_owned(),
+            was: Some(1_900),
+            is: Some(2_310),
+        }],
+        figures: vec![
+            figure("latency p95 (ms)", 18.4, 31.9, Shift::Worse),
+            FigureChange {
+                was: None,
+                change: None,
+                effect: None,
+                p: None,
+                blocks: [0, 44],
+                why: Some("nothing of it was seen in quiet time".to_owned()),
+                ..figure("watch queue", 1.0, 2.0, Shift::Unknown)
+            },
+            figure("acknowledged/s", 10.0, 9.9, Shift::Same),
+            figure("watch memory", 92_000_000.0, 61_000_000.0, Shift::Better),
         ],
     }
 }

@@ -1,6 +1,8 @@
 //! The command line. Every option has an environment name, so that `cargo test` can be steered too.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
@@ -21,6 +23,9 @@ pub enum Command {
     Check {
         /// Files to validate; all that the project has, if none is given.
         files: Vec<PathBuf>,
+        /// Write the rules and triggers of the one policy that is given as a Prometheus rules file.
+        #[arg(long, value_name = "FILE")]
+        export_rules: Option<PathBuf>,
     },
     /// Run drills, each on a stack of its own.
     Run(RunArgs),
@@ -44,6 +49,24 @@ pub enum Command {
     },
     /// Decide on a subject under a policy: GO, NO-GO or INCONCLUSIVE.
     Gate(GateArgs),
+    /// Make a pair of keys for attestations.
+    Keygen {
+        /// File of the private key; the public one gets the same name with .pub.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Attest sealed runs, and a decision about them, with a key.
+    Sign(SignArgs),
+    /// Check sealed runs and attestations; without a key as far as a folder can tell.
+    Verify(VerifyArgs),
+    /// Watch a live canary's Prometheus under a policy's stage; injects nothing. A trigger that fires is
+    /// exit code 1, missing data 2.
+    Observe(ObserveArgs),
+    /// The run that later ones of its target, kind and profile are compared with.
+    Baseline {
+        #[command(subcommand)]
+        which: BaselineCommand,
+    },
     /// Sweep every leftover of runs that died.
     Heal,
     /// Start the reference stack and leave it running, to try things by hand.
@@ -124,6 +147,9 @@ pub struct RunArgs {
     /// Start no further drill after the first that does not pass.
     #[arg(long, env = "FIREDRILL_FAIL_FAST")]
     pub fail_fast: bool,
+    /// One part of the drills, for several machines: 2/4 is the second of four.
+    #[arg(long, value_name = "PART/OF", env = "FIREDRILL_SHARD")]
+    pub shard: Option<Shard>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -185,9 +211,15 @@ pub struct GateArgs {
     /// File of waivers; `drills/gates/waivers.toml` where there is one.
     #[arg(long)]
     pub waiver: Option<PathBuf>,
-    /// File of attestations.
+    /// File of what people confirm, item by item.
     #[arg(long)]
     pub attestations: Option<PathBuf>,
+    /// Signed attestation of the runs, as `sign` writes it; one per signer.
+    #[arg(long, value_name = "FILE")]
+    pub attestation: Vec<PathBuf>,
+    /// A role of the policy, and the public key that its signatures are checked with.
+    #[arg(long, value_name = "ROLE=PUB")]
+    pub key: Vec<String>,
     /// Evidence of another tool: the import's id, a JUnit (.xml) or JSON file, and its revision if it holds none.
     #[arg(long, value_name = "ID=FILE[@REVISION]")]
     pub import: Vec<String>,
@@ -197,6 +229,93 @@ pub struct GateArgs {
     /// Folder in which a folder `gates` receives the decision.
     #[arg(long, env = "FIREDRILL_OUT", default_value = "reports")]
     pub out: PathBuf,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Accept a sealed run that passed; it takes the place of the one before.
+    Accept {
+        /// A run's folder.
+        run: PathBuf,
+        /// Folder of the runs, in which a folder `baseline` receives its figures.
+        #[arg(long, env = "FIREDRILL_OUT", default_value = "reports")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SignArgs {
+    /// Folders of sealed runs, all of one subject.
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// File of the private key.
+    #[arg(long)]
+    pub key: PathBuf,
+    /// Who signs.
+    #[arg(long)]
+    pub signer: String,
+    /// As what: a role of the policy.
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Folder of a decision of `gate` that rests on these runs.
+    #[arg(long)]
+    pub decision: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Folders of sealed runs, and attestation files. Attestations beside a run are found.
+    #[arg(required = true)]
+    pub what: Vec<PathBuf>,
+    /// Files of public keys.
+    #[arg(long)]
+    pub key: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ObserveArgs {
+    /// Prometheus of the live system: http://HOST:PORT.
+    #[arg(long, value_name = "URL", env = "FIREDRILL_PROMETHEUS")]
+    pub prometheus: String,
+    /// Policy file.
+    #[arg(long, env = "FIREDRILL_POLICY")]
+    pub policy: PathBuf,
+    /// Stage of the policy that the canary is in.
+    #[arg(long, required_unless_present = "stages", conflicts_with = "stages")]
+    pub stage: Option<String>,
+    /// Walk all stages that have a hold, in the policy's order, as long as each passes. Their `enter` and
+    /// `exit` steps are run with --execute only.
+    #[arg(long)]
+    pub stages: Option<StagesArg>,
+    /// How long a stage is watched: 15m, 1h; the stage's own hold by default.
+    #[arg(long = "for", value_name = "DURATION", env = "FIREDRILL_FOR")]
+    pub length: Option<String>,
+    /// Label matchers of the canary's own series, such as 'track="canary"'. Mandatory where the policy has no
+    /// [canary]; where it has one, it must be the same.
+    #[arg(long, value_name = "MATCHERS")]
+    pub selector: Option<String>,
+    /// Log files to follow from their present end; without any, items about logs are INCONCLUSIVE.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub logs: Vec<PathBuf>,
+    /// The build that the canary runs: a run's folder that names it, or its digest (`sha256:…`). A gate needs it; a release
+    /// gate needs the folder, for a digest doesn't tell whether its work tree had changes.
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Target file that gives the policy's variables their names; the policy's own names by default.
+    #[arg(long, env = "FIREDRILL_TARGET")]
+    pub target: Option<PathBuf>,
+    /// Run the policy's commands: roll-backs when a trigger fires, and with --stages the steps of each stage.
+    /// Without it they are printed, and nothing is executed.
+    #[arg(long)]
+    pub execute: bool,
+    /// Folder that run folders are created in.
+    #[arg(long, env = "FIREDRILL_OUT", default_value = "reports")]
+    pub out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StagesArg {
+    All,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -214,6 +333,40 @@ pub enum Runtime {
     Docker,
     Compose,
     Process,
+}
+
+/// Every `of`-th thing, from the `part`-th on. Parts overlap nowhere, leave nothing out, and differ by one thing at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    part: usize,
+    of: usize,
+}
+
+impl Shard {
+    pub fn take<T>(self, things: Vec<T>) -> Vec<T> {
+        let mine = things.into_iter().skip(self.part - 1).step_by(self.of);
+        mine.collect()
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let number = |text: &str| text.parse::<usize>().ok().filter(|n| *n > 0);
+        let halves = text.split_once('/');
+        let parts = halves.and_then(|(part, of)| Some((number(part)?, number(of)?)));
+        match parts {
+            Some((part, of)) if part <= of => Ok(Shard { part, of }),
+            _ => Err("expected PART/OF, from 1/N to N/N, such as 2/4".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.part, self.of)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,31 +1,24 @@
 //! What a gate's decision takes into account besides the runs that it was given: signatures, waivers,
-//! files of other tools, decisions of before, other runs of the subject.
+//! files of other tools. What its store holds is found by `store`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use firedrill_journal::{Event, sha256_hex};
+use firedrill_journal::sha256_hex;
 use firedrill_plan::Policy;
-use firedrill_verdict::{Around, Content, GateDecision, GateOutcome, Imported, NoGo, Recorded};
+use firedrill_verdict::{Around, Attested, Content, Imported, Recorded, SignedBy};
 
 use crate::args::GateArgs;
-use crate::cmd::run::parts;
+use crate::evidence::parts;
 use crate::exit::Stop;
-use crate::{evidence, files};
+use crate::keys::{self, Public};
+use crate::{attest, context, evidence, files};
 
 pub fn around(args: &GateArgs, policy: &Policy) -> Result<Around, Stop> {
     if let Some(stage) = &args.stage
         && policy.stage(stage).is_none()
     {
-        let names: Vec<&str> = policy.stages.iter().map(|s| s.id.as_str()).collect();
-        let nearest = firedrill_plan::nearest(stage, &names);
-        let hint = nearest.map_or_else(String::new, |n| format!("; did you mean {n:?}?"));
-        return Err(Stop::Usage(format!(
-            "{}: no stage {stage:?}; there are {}{hint}",
-            args.policy.display(),
-            names.join(", ")
-        )));
+        return Err(no_stage(&args.policy, policy, stage));
     }
     let waivers = match &args.waiver {
         Some(path) => files::waivers(path)?,
@@ -47,12 +40,73 @@ pub fn around(args: &GateArgs, policy: &Policy) -> Result<Around, Stop> {
     };
     Ok(Around {
         signed,
+        attested: attested(args, policy)?,
         waivers,
         imports,
-        no_gos: no_gos(&args.out),
         accepted,
+        baselines: context::baselines(&args.out)?,
         stage: args.stage.clone(),
+        ..Around::default()
     })
+}
+
+/// The attestations that were given, each with the key that signed it.
+fn attested(args: &GateArgs, policy: &Policy) -> Result<Vec<Attested>, Stop> {
+    let mut keys: Vec<(Public, String)> = Vec::new();
+    for given in &args.key {
+        let bad = |why: String| Stop::Usage(format!("--key {given}: {why}"));
+        let (role, file) = given
+            .split_once('=')
+            .ok_or_else(|| bad("expected ROLE=PUB".to_owned()))?;
+        if !policy.roles.iter().any(|known| known == role) {
+            let roles: Vec<&str> = policy.roles.iter().map(String::as_str).collect();
+            let nearest = firedrill_plan::nearest(role, &roles);
+            let hint = nearest.map_or_else(String::new, |n| format!("; did you mean {n:?}?"));
+            return Err(bad(format!("the policy has no role {role:?}{hint}")));
+        }
+        keys.push((keys::public(Path::new(file))?, role.to_owned()));
+    }
+    let mut all = Vec::new();
+    for path in &args.attestation {
+        let attestation = attest::read(path)?.attestation;
+        let mut key: Option<SignedBy> = None;
+        for (public, role) in &keys {
+            if attestation.is_signed_with(public)? {
+                let by = key.get_or_insert_with(|| SignedBy {
+                    fingerprint: public.fingerprint.clone(),
+                    roles: Vec::new(),
+                });
+                by.roles.push(role.clone());
+            }
+        }
+        let statement = attestation.statement;
+        all.push(Attested {
+            signer: statement.signer,
+            role: statement.role,
+            signed_at: statement.signed_at,
+            subject: statement.subject,
+            manifests: statement
+                .runs
+                .into_iter()
+                .map(|r| r.manifest_sha256)
+                .collect(),
+            policy_sha256: statement.decision.map(|d| d.policy_sha256),
+            key,
+        });
+    }
+    Ok(all)
+}
+
+/// A stage that the policy doesn't have, with the nearest one.
+pub fn no_stage(path: &Path, policy: &Policy, stage: &str) -> Stop {
+    let names: Vec<&str> = policy.stages.iter().map(|s| s.id.as_str()).collect();
+    let nearest = firedrill_plan::nearest(stage, &names);
+    let hint = nearest.map_or_else(String::new, |n| format!("; did you mean {n:?}?"));
+    Stop::Usage(format!(
+        "{}: no stage {stage:?}; there are {}{hint}",
+        path.display(),
+        names.join(", ")
+    ))
 }
 
 fn accepted(dir: &Path, policy: &Policy) -> Result<Recorded, Stop> {
@@ -121,57 +175,6 @@ fn junit(text: &str) -> Result<Content, String> {
         failed,
         skipped,
     })
-}
-
-/// NO-GOs that were said before, as far as their files can be read.
-pub fn no_gos(out: &Path) -> Vec<NoGo> {
-    let Ok(entries) = fs::read_dir(out.join("gates")) else {
-        return Vec::new();
-    };
-    let decisions = entries
-        .filter_map(|e| fs::read_to_string(e.ok()?.path().join("decision.json")).ok())
-        .filter_map(|text| serde_json::from_str::<GateDecision>(&text).ok());
-    decisions
-        .filter(|d| d.outcome == GateOutcome::NoGo)
-        .filter_map(|d| {
-            Some(NoGo {
-                decided_at: d.decided_at.parse().ok()?,
-                policy: d.policy,
-                release: d.release,
-            })
-        })
-        .collect()
-}
-
-/// Folders of the store with runs of the subject that were not given: what they say against it counts.
-pub fn others(out: &Path, subject: &str, given: &[PathBuf]) -> Vec<PathBuf> {
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let given: BTreeSet<PathBuf> = given.iter().map(|p| whole(p)).collect();
-    let Ok(entries) = fs::read_dir(out) else {
-        return Vec::new();
-    };
-    // `latest` is one of the others.
-    let folders = entries
-        .filter_map(|e| Some(e.ok()?.path()))
-        .filter(|p| !p.is_symlink());
-    let mut found: Vec<PathBuf> = folders
-        .filter(|p| p.is_dir())
-        .flat_map(|p| parts(&p).unwrap_or_default())
-        .filter(|part| !given.contains(&whole(part)) && about(part, subject))
-        .collect();
-    found.sort();
-    found
-}
-
-/// Whether a journal's first line names the subject.
-fn about(part: &Path, subject: &str) -> bool {
-    let Ok(mut lines) = firedrill_journal::open(part) else {
-        return false;
-    };
-    match lines.next().map(|e| e.event) {
-        Some(Event::Header(header)) => header.subject.digest == subject,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -4,19 +4,30 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use firedrill_journal::{Event, FactSource, Journal, PLAIN, sha256_hex};
+use firedrill_journal::{Event, FactSource, Header, Journal, PLAIN, SEGMENTS, sha256_hex};
 use firedrill_report::Extras;
 use firedrill_verdict::Verdict;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 
+use crate::context::{self, CONTEXT, Context};
 use crate::exit::Stop;
 
 pub const VERDICT: &str = "verdict.json";
-const MANIFEST: &str = "manifest.json";
+pub const MANIFEST: &str = "manifest.json";
+pub const HTML: &str = "report.html";
+pub const MARKDOWN: &str = "report.md";
+pub const JUNIT: &str = "junit.xml";
+const LOGS: &str = "logs";
+/// Faults with their undo, as the runner wrote them ahead.
+const LEDGER: &str = "ledger.jsonl";
+/// Bytes of a file that are hashed at once.
+const PIECE: usize = 256 * 1024;
 
 /// `manifest.json`: SHA-256 of every other file of the folder, and the journal's chain head.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,36 +79,87 @@ pub fn write(path: &Path, text: &str) -> Result<(), Stop> {
     fs::write(path, text).map_err(|e| io(path, &e))
 }
 
-/// Writes everything that is derived from the journal.
-pub fn render(dir: &Path, journal: &Journal, verdict: &Verdict, rerun: &str) -> Result<(), Stop> {
-    write(
-        &dir.join(VERDICT),
-        &firedrill_verdict::verdict_json(verdict),
-    )?;
-    let logs = logs(journal);
-    let folder = dir.join("logs");
-    create(&folder)?;
-    for (service, lines) in &logs {
-        write(&folder.join(format!("{service}.log")), &lines.join("\n"))?;
+/// Writes everything that is derived from the journal, and what stood around the run.
+pub fn render(
+    dir: &Path,
+    journal: &Journal,
+    verdict: &Verdict,
+    context: &Context,
+) -> Result<Extras, Stop> {
+    create(&dir.join(LOGS))?;
+    let text = serde_json::to_string_pretty(context).map_err(|e| Stop::Internal(e.to_string()))?;
+    write(&dir.join(CONTEXT), &(text + "\n"))?;
+    for (name, text) in renderings(dir, journal, verdict)? {
+        write(&dir.join(name), &text)?;
     }
-    let files = digests(dir)?;
-    let extras = Extras {
-        last_log_lines: tails(&logs),
-        journal_path: journal_name(dir),
-        rerun: rerun.to_owned(),
-        files: files.into_iter().collect(),
-    };
+    extras(dir, journal, verdict)
+}
+
+/// Everything that is derived from the journal and from what stood around the run, by its name in the run's
+/// folder. Derived again from a sealed run it has the same bytes.
+pub fn renderings(
+    dir: &Path,
+    journal: &Journal,
+    verdict: &Verdict,
+) -> Result<BTreeMap<String, String>, Stop> {
+    let extras = extras(dir, journal, verdict)?;
+    let mut all = plain(journal, verdict);
     let html = firedrill_report::html(verdict, None, &extras)
         .map_err(|e| Stop::Internal(e.to_string()))?;
-    write(&dir.join("report.html"), &html)?;
-    write(
-        &dir.join("report.md"),
-        &firedrill_report::markdown(verdict, None),
-    )?;
-    write(
-        &dir.join("junit.xml"),
-        &junit(std::slice::from_ref(verdict))?,
-    )
+    all.insert(HTML.to_owned(), html);
+    let markdown = firedrill_report::markdown(verdict, None, &extras);
+    all.insert(MARKDOWN.to_owned(), markdown);
+    all.insert(JUNIT.to_owned(), junit(std::slice::from_ref(verdict))?);
+    Ok(all)
+}
+
+/// The verdict and the services' logs: derived from the journal alone.
+fn plain(journal: &Journal, verdict: &Verdict) -> BTreeMap<String, String> {
+    let logs = logs(journal);
+    let logs = logs
+        .iter()
+        .map(|(service, lines)| (format!("{LOGS}/{service}.log"), lines.join("\n")));
+    let json = firedrill_verdict::verdict_json(verdict);
+    logs.chain([(VERDICT.to_owned(), json)]).collect()
+}
+
+/// What the reports of a run's folder show beside the verdict, from that folder alone.
+pub fn extras(dir: &Path, journal: &Journal, verdict: &Verdict) -> Result<Extras, Stop> {
+    let mut files = digests(dir)?;
+    files.retain(|name, _| is_recorded(name));
+    let derived = plain(journal, verdict)
+        .into_iter()
+        .map(|(name, text)| (name, sha256_hex(text.as_bytes())));
+    files.extend(derived);
+    let context = context::read(dir)?;
+    Ok(context::extras(dir, journal, verdict, context, files))
+}
+
+/// Whether a file of a run's folder is recorded, and not derived from what is.
+pub fn is_recorded(name: &str) -> bool {
+    let segment = name
+        .strip_prefix(SEGMENTS)
+        .is_some_and(|n| n.starts_with('/'));
+    segment || [PLAIN, LEDGER, CONTEXT].contains(&name)
+}
+
+/// What a run of several drills says of all of them, by its name in the run's folder.
+pub fn overview(runs: &[(Verdict, Extras)]) -> Result<BTreeMap<String, String>, Stop> {
+    let mut runs: Vec<&(Verdict, Extras)> = runs.iter().collect();
+    // Worst first, then by name: the same whichever of them ended first.
+    runs.sort_by_key(|(v, _)| {
+        let name = v.drills.first().map(|d| d.name.clone());
+        (std::cmp::Reverse(v.verdict), name, v.run.id.clone())
+    });
+    let reports = runs
+        .iter()
+        .map(|(v, extras)| firedrill_report::markdown(v, None, extras));
+    let all = reports.collect::<Vec<_>>().join("\n\n---\n\n");
+    let verdicts: Vec<Verdict> = runs.iter().map(|(v, _)| v.clone()).collect();
+    Ok(BTreeMap::from([
+        (JUNIT.to_owned(), junit(&verdicts)?),
+        (MARKDOWN.to_owned(), all),
+    ]))
 }
 
 pub fn junit(verdicts: &[Verdict]) -> Result<String, Stop> {
@@ -131,7 +193,7 @@ pub fn logs(journal: &Journal) -> BTreeMap<String, Vec<String>> {
 }
 
 /// A file name that can't leave its folder, whatever the target called its service.
-fn safe_name(name: &str) -> String {
+pub fn safe_name(name: &str) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
             c
@@ -142,36 +204,80 @@ fn safe_name(name: &str) -> String {
     name.chars().take(64).map(safe).collect()
 }
 
-fn tails(logs: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, Vec<String>> {
+pub fn tails(logs: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, Vec<String>> {
     let tail = |lines: &Vec<String>| lines[lines.len().saturating_sub(20)..].to_vec();
     logs.iter()
         .map(|(service, lines)| (service.clone(), tail(lines)))
         .collect()
 }
 
-/// SHA-256 of every file below the folder, by its path in it; the manifest is left out.
-fn digests(dir: &Path) -> Result<BTreeMap<String, String>, Stop> {
+/// The files below the folder, by their path in it. What is neither file nor folder is refused: a link leads
+/// elsewhere, and reading a pipe or a device may never end.
+fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, Stop> {
     let mut files = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(|e| io(&folder, &e))? {
-            let path = entry.map_err(|e| io(&folder, &e))?.path();
-            if path.is_dir() {
+            let entry = entry.map_err(|e| io(&folder, &e))?;
+            let path = entry.path();
+            let kind = entry.file_type().map_err(|e| io(&path, &e))?;
+            if kind.is_dir() {
                 folders.push(path);
-                continue;
-            }
-            let name = path
-                .strip_prefix(dir)
-                .unwrap_or(&path)
-                .display()
-                .to_string();
-            if name != MANIFEST {
-                let bytes = fs::read(&path).map_err(|e| io(&path, &e))?;
-                files.insert(name, sha256_hex(&bytes));
+            } else if kind.is_file() {
+                let name = path.strip_prefix(dir).unwrap_or(&path);
+                files.insert(name.display().to_string(), path);
+            } else {
+                let path = path.display();
+                let text = format!("{path} is no plain file; a run's folder holds nothing else");
+                return Err(Stop::Environment(text));
             }
         }
     }
     Ok(files)
+}
+
+/// SHA-256 of every file below the folder, by its path in it; the manifest is left out.
+pub fn digests(dir: &Path) -> Result<BTreeMap<String, String>, Stop> {
+    let mut digests = BTreeMap::new();
+    for (name, path) in files(dir)? {
+        if name != MANIFEST {
+            let digest = digest(&path).map_err(|e| io(&path, &e))?;
+            digests.insert(name, digest);
+        }
+    }
+    Ok(digests)
+}
+
+/// SHA-256 of a file, read piece by piece.
+pub fn digest(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mut hash = sha2::Sha256::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            length => hash.update(&piece[..length]),
+        }
+    }
+}
+
+/// Whether there is a file at the path itself: no link, pipe or device.
+pub fn is_plain(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
+/// The bytes of a plain file.
+pub fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    match fs::symlink_metadata(path)?.is_file() {
+        true => fs::read(path),
+        false => Err(std::io::Error::other("it is no plain file")),
+    }
+}
+
+/// Whether a subject is named by a digest, and not by something that any build could be called.
+pub fn is_digest(subject: &str) -> bool {
+    let hex = subject.strip_prefix("sha256:");
+    hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Writes the manifest and takes the write permission away.
@@ -194,6 +300,20 @@ pub fn seal(dir: &Path, run: &str, journal_head: &str) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Writes the overview of a run of several parts, and seals all of them together.
+pub fn seal_whole(dir: &Path, run: &str, parts: &[(Verdict, Extras)]) -> Result<(), Stop> {
+    for (name, text) in overview(parts)? {
+        write(&dir.join(name), &text)?;
+    }
+    seal(dir, run, "")
+}
+
+/// The manifest and its digest as they stand, without looking at any other file.
+pub fn manifest(dir: &Path) -> Option<(Manifest, String)> {
+    let bytes = read_plain(&dir.join(MANIFEST)).ok()?;
+    Some((serde_json::from_slice(&bytes).ok()?, sha256_hex(&bytes)))
+}
+
 /// The manifest, its digest, and whether the folder is what it says.
 pub struct Sealed {
     pub manifest: Option<Manifest>,
@@ -208,7 +328,7 @@ pub fn verify(dir: &Path) -> Sealed {
         manifest_sha256: String::new(),
         intact: Err(why),
     };
-    let bytes = match fs::read(dir.join(MANIFEST)) {
+    let bytes = match read_plain(&dir.join(MANIFEST)) {
         Ok(bytes) => bytes,
         Err(error) => return unsealed(format!("the run is not sealed: {MANIFEST}: {error}")),
     };
@@ -268,11 +388,21 @@ impl Sealed {
     }
 }
 
-fn folder_name(dir: &Path) -> String {
+pub fn folder_name(dir: &Path) -> String {
     let folder = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     folder
         .file_name()
         .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+}
+
+/// The first line of a run's journal, where it can be read.
+pub fn header(dir: &Path) -> Option<Header> {
+    files(dir).ok()?;
+    let first = firedrill_journal::open(dir).ok()?.next()?;
+    match first.event {
+        Event::Header(header) => Some(*header),
+        _ => None,
+    }
 }
 
 /// A recorded run that was read and judged again.
@@ -290,6 +420,7 @@ pub fn rejudge(dir: &Path) -> Result<Rejudged, Stop> {
             dir.display()
         )));
     }
+    files(dir)?;
     let mut sealed = verify(dir);
     let journal = firedrill_journal::read_run(dir).map_err(|e| Stop::Environment(e.to_string()))?;
     if let Some(manifest) = sealed.manifest.as_ref().filter(|_| sealed.is_intact())
@@ -312,5 +443,23 @@ pub fn point_latest(out: &Path, run: &str) {
     let fresh = out.join(format!(".latest-{run}"));
     if std::os::unix::fs::symlink(run, &fresh).is_ok() && fs::rename(&fresh, &link).is_err() {
         let _ = fs::remove_file(&fresh);
+    }
+}
+
+/// Folders of the drills that a run wrote, or the folder itself.
+pub fn parts(dir: &Path) -> Result<Vec<PathBuf>, Stop> {
+    if firedrill_journal::find(dir).is_some() {
+        return Ok(vec![dir.to_owned()]);
+    }
+    let entries = fs::read_dir(dir)
+        .map_err(|e| Stop::Usage(format!("{}: {e}; give a run's folder", dir.display())))?;
+    let mut parts: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| firedrill_journal::find(path).is_some())
+        .collect();
+    parts.sort();
+    match parts.is_empty() {
+        true => Err(Stop::Usage(format!("{}: holds no run", dir.display()))),
+        false => Ok(parts),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use firedrill_journal::{Document, EpisodeInfo, Header, RunInfo, RunKind, SCHEMA};
 use firedrill_plan::{Drill, Pace, Target};
+use firedrill_report::Extras;
 use firedrill_runner::{
     Cancel, Episode, Finished, Onlooker, Options, Progress, Resume, RunPlan, Soak, execute,
     resolve_secrets,
@@ -17,11 +18,13 @@ use firedrill_verdict::{Outcome, Verdict};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::context;
 use crate::evidence;
 use crate::exit::Stop;
 use crate::files::Loaded;
 use crate::launch::{self, Ready};
 use crate::live::Live;
+use crate::rerun::rerun;
 use crate::show;
 
 /// Events that may wait to be looked at, and offences to be recorded.
@@ -37,6 +40,8 @@ pub struct Job {
     pub seed: u32,
     pub run_id: String,
     pub dir: PathBuf,
+    /// Where the runs before it lie, and the accepted one.
+    pub store: PathBuf,
     pub target: Arc<Target>,
     /// Target, profile and policy; the drills' own are added.
     pub documents: Vec<Document>,
@@ -52,13 +57,13 @@ pub struct Job {
     pub switch: Option<watch::Sender<bool>>,
     /// Set if another process began the run and died.
     pub resume: Option<Resume>,
-    /// The line to paste to run it again.
-    pub rerun: String,
 }
 
 /// A run that was carried out, judged and sealed.
 pub struct Done {
     pub verdict: Verdict,
+    /// What its report shows beside the verdict.
+    pub extras: Extras,
     pub dir: PathBuf,
     pub rerun: String,
     pub tails: BTreeMap<String, Vec<String>>,
@@ -149,8 +154,7 @@ async fn carry_out(job: &Job, ready: &Ready, resume: Option<Resume>) -> Result<F
 fn look_on(job: &Job, soak: &Soak, plan: &RunPlan) -> (Onlooker, JoinHandle<()>) {
     let (events, seen) = mpsc::channel(EVENTS);
     let (told, offences) = mpsc::channel(OFFENCES);
-    let drills = plan.episodes.iter().map(|e| e.drill.clone());
-    let drills = drills.map(|d| (d.name.clone(), d)).collect();
+    let drills = plan.episodes.iter().map(|e| e.drill.as_ref());
     let live = Live::new(Arc::new(soak.schedule.clone()), drills);
     let view = show::follow(live, seen, told, job.switch.clone());
     (Onlooker { events, offences }, view)
@@ -195,7 +199,8 @@ fn conclude(job: &Job, finished: Finished) -> Result<Done, Stop> {
     let journal =
         firedrill_journal::read_run(&job.dir).map_err(|e| Stop::Environment(e.to_string()))?;
     let verdict = firedrill_verdict::judge(&journal);
-    evidence::render(&job.dir, &journal, &verdict, &job.rerun)?;
+    let context = context::gather(&job.store, &job.dir, &verdict);
+    let extras = evidence::render(&job.dir, &journal, &verdict, &context)?;
     evidence::seal(&job.dir, &job.run_id, &journal.head)?;
     Ok(Done {
         interrupted: matches!(
@@ -203,8 +208,9 @@ fn conclude(job: &Job, finished: Finished) -> Result<Done, Stop> {
             Some(firedrill_runner::RunError::Interrupted)
         ),
         verdict,
+        extras,
         dir: job.dir.clone(),
-        rerun: job.rerun.clone(),
+        rerun: rerun(&journal.header),
         tails: finished.tails,
     })
 }

@@ -132,6 +132,17 @@ pub fn policy(path: &Path, drills: &[String]) -> Result<Loaded<Policy>, Stop> {
     Ok(policy)
 }
 
+/// The names that a policy's only target gives to its variables; none where it has no or several targets.
+pub fn names_of(policy: &Policy) -> Result<BTreeMap<String, String>, Stop> {
+    match policy.targets.as_slice() {
+        [one] => {
+            let path = Path::new(TARGETS).join(format!("{one}.toml"));
+            Ok(target(&path)?.value.metric)
+        }
+        _ => Ok(BTreeMap::new()),
+    }
+}
+
 pub fn waivers(path: &Path) -> Result<Vec<Waiver>, Stop> {
     let parsed = parse_waivers(&path.display().to_string(), &read(path)?);
     Ok(parsed.map_err(|d| Stop::Usage(d.to_string()))?.value)

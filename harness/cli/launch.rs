@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use firedrill_journal::Subject;
-use firedrill_plan::{Drill, Target};
+use firedrill_journal::{Subject, sha256_hex};
+use firedrill_plan::{Drill, ImageSource, Target};
 use firedrill_runner::Cancel;
 use firedrill_stack::{Engine, Images, images, sweep};
 use tokio::signal::unix::{SignalKind, signal};
@@ -109,12 +109,29 @@ fn enough_disk(out: &Path) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The digest of what the application runs: the executable's own where each of its services runs that, else one over the
+/// executable's and the ids of the other images. `None` where an image has no id.
+fn digest(target: &Target, images: &Images) -> Option<String> {
+    let own = images.executable.as_ref().map(|e| e.digest.as_str());
+    let mut others = BTreeMap::new();
+    for service in target.app_services() {
+        if service.image != ImageSource::Executable {
+            others.insert(&service.name, images.ids.get(&service.name)?);
+        }
+    }
+    if others.is_empty() {
+        return own.map(str::to_owned);
+    }
+    let mut text = format!("executable {}\n", own.unwrap_or("none"));
+    for (name, id) in others {
+        text += &format!("{name} {id}\n");
+    }
+    Some(format!("sha256:{}", sha256_hex(text.as_bytes())))
+}
+
 /// The exact build under test. Revision and cleanliness come from git where there is one.
 pub fn subject(target: &Target, images: &Images, defect: Option<&String>) -> Subject {
-    let digest = match &images.executable {
-        Some(image) => image.digest.clone(),
-        None => "unknown".to_owned(),
-    };
+    let digest = digest(target, images).unwrap_or_else(|| "unknown".to_owned());
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
@@ -179,6 +196,11 @@ pub fn settings(set: &[String], target: &Target) -> Result<BTreeMap<String, Stri
 
 /// Cancels on SIGINT and SIGTERM, so that what was broken is healed before the program ends.
 pub fn on_signal() -> Result<(watch::Sender<bool>, Cancel), Stop> {
+    on_signal_saying("healing and removing the stack")
+}
+
+/// The same where there is no stack: `then` says what is done instead.
+pub fn on_signal_saying(then: &'static str) -> Result<(watch::Sender<bool>, Cancel), Stop> {
     let (switch, cancel) = Cancel::new();
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(|e| Stop::Internal(e.to_string()))?;
@@ -190,7 +212,7 @@ pub fn on_signal() -> Result<(watch::Sender<bool>, Cancel), Stop> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        eprintln!("interrupted: healing and removing the stack");
+        eprintln!("interrupted: {then}");
         shared.send_replace(true);
     });
     Ok((switch, cancel))
@@ -215,5 +237,47 @@ pub async fn tell(command: &str, file: &Path) {
         Ok(Ok(status)) => eprintln!("--on-finish: {status}"),
         Ok(Err(error)) => eprintln!("--on-finish: {error}"),
         Err(_) => eprintln!("--on-finish: not done after {} s", TELL_DEADLINE.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firedrill_stack::images::ExecutableImage;
+
+    use super::*;
+
+    /// The digest of a target whose application runs that image, as the engine knows it by that id.
+    fn digest_of(image: &str, id: &str) -> Option<String> {
+        let path = "fixtures/targets/reference.toml";
+        let text = std::fs::read_to_string(path).expect("the target is there");
+        let halves = text.split_once("role    = \"app\"");
+        let (before, app) = halves.expect("it has an application");
+        let app = app.replacen("\"self\"", image, 1);
+        let text = format!("{before}role    = \"app\"{app}");
+        let target = firedrill_plan::parse_target(path, &text, &|_| Ok(String::new()));
+        let target = target.expect("it is a target").value;
+        let executable = ExecutableImage {
+            reference: "firedrill:a".to_owned(),
+            id: "sha256:b".to_owned(),
+            digest: "sha256:c".to_owned(),
+        };
+        let mut images = Images {
+            executable: Some(executable),
+            ..Images::default()
+        };
+        let ids = target.app_services().filter(|_| !id.is_empty());
+        images.ids = ids.map(|s| (s.name.clone(), id.to_owned())).collect();
+        digest(&target, &images)
+    }
+
+    #[test]
+    fn the_subject_is_all_that_the_application_runs() {
+        let own = "\"self\"";
+        assert_eq!(digest_of(own, "1").as_deref(), Some("sha256:c"));
+        let foreign = "{ name = \"bot:1\" }";
+        let one = digest_of(foreign, "1").expect("it has a digest");
+        assert!(crate::evidence::is_digest(&one), "{one}");
+        assert_ne!(Some(one), digest_of(foreign, "2"));
+        assert_eq!(digest_of(foreign, ""), None);
     }
 }

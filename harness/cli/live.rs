@@ -4,28 +4,20 @@
 //! intents that were sent, whatever the length of the soak. The journal is judged afterwards all the
 //! same; what is seen here is only seen sooner.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use firedrill_journal::{Edge, EdgeKind, Event, Fact, FactSource, Op, OpState};
-use firedrill_plan::{ActKind, Drill, FaultKind, Schedule};
+use firedrill_journal::{Edge, EdgeKind, Event, Fact, FactSource, Op, OpState, act};
+use firedrill_plan::{Drill, Schedule};
+use firedrill_verdict::{Misdeed, Vigil};
 
-/// Intents whose first send is remembered, to see a second one under another nonce.
-const INTENTS: usize = 20_000;
 const LATENCIES: usize = 4_096;
 const MINUTE_NS: u64 = 60_000_000_000;
-
-/// Something that must never happen, whatever is broken at the time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offence {
-    pub rule: &'static str,
-    pub why: String,
-}
 
 /// The state of a soak as far as the events tell.
 pub struct Live {
     pub schedule: Arc<Schedule>,
-    drills: BTreeMap<String, Arc<Drill>>,
+    vigil: Vigil,
     /// Faults in force, as `kind service`.
     faults: Vec<String>,
     /// The episode that runs, or ran last, and whether it is over.
@@ -33,12 +25,31 @@ pub struct Live {
     phase: String,
     /// When each answer came and how long it took, of the last minute.
     answers: VecDeque<(u64, f64)>,
-    unknown: u64,
-    sends: HashMap<String, String>,
-    sent: VecDeque<String>,
+    counts: Counts,
+    /// Checkpoints that have passed.
+    passed: Vec<Passed>,
     start_ns: Option<u64>,
     now_ns: u64,
-    pub first_offence: Option<Offence>,
+    pub first_offence: Option<Misdeed>,
+}
+
+/// What was counted since the view began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    pub accepted: u64,
+    pub rejected: u64,
+    pub unknown: u64,
+    pub first_sends: u64,
+    pub mined: u64,
+    pub offences: u64,
+}
+
+/// A checkpoint as it passed. What its watches say, the judge tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Passed {
+    pub at_ms: u64,
+    #[serde(flatten)]
+    pub counts: Counts,
 }
 
 /// What is shown, in whatever form.
@@ -51,6 +62,7 @@ pub struct Progress {
     pub answers_per_s: f64,
     pub p95_ms: Option<f64>,
     pub unknown: u64,
+    pub checkpoints: Vec<Passed>,
     pub faults: Vec<String>,
     pub drills_done: usize,
     pub drills: usize,
@@ -60,17 +72,17 @@ pub struct Progress {
 }
 
 impl Live {
-    pub fn new(schedule: Arc<Schedule>, drills: BTreeMap<String, Arc<Drill>>) -> Self {
+    /// `drills` are the soak's, one per episode.
+    pub fn new<'a>(schedule: Arc<Schedule>, drills: impl IntoIterator<Item = &'a Drill>) -> Self {
         Self {
             schedule,
-            drills,
+            vigil: Vigil::new(drills),
             faults: Vec::new(),
             episode: None,
             phase: "starting".to_owned(),
             answers: VecDeque::new(),
-            unknown: 0,
-            sends: HashMap::new(),
-            sent: VecDeque::new(),
+            counts: Counts::default(),
+            passed: Vec::new(),
             start_ns: None,
             now_ns: 0,
             first_offence: None,
@@ -78,23 +90,34 @@ impl Live {
     }
 
     /// Takes an event in; says if it must never happen.
-    pub fn see(&mut self, event: &Event) -> Option<Offence> {
-        let offence = match event {
-            Event::Edge(edge) => {
-                self.edge(edge);
-                None
-            }
-            Event::Op(op) => {
-                self.op(op);
-                None
-            }
+    pub fn see(&mut self, event: &Event) -> Option<Misdeed> {
+        match event {
+            Event::Edge(edge) => self.edge(edge),
+            Event::Op(op) => self.op(op),
             Event::Fact(fact) => self.fact(fact),
-            _ => None,
-        };
+            _ => {}
+        }
+        let offence = self.vigil.see(event);
+        self.counts.offences += u64::from(offence.is_some());
+        self.pass();
         if self.first_offence.is_none() {
             self.first_offence.clone_from(&offence);
         }
         offence
+    }
+
+    /// Notes the checkpoints that lie behind by now.
+    fn pass(&mut self) {
+        let Some(start) = self.start_ns else { return };
+        let elapsed_ms = self.now_ns.saturating_sub(start) / 1_000_000;
+        while let Some(next) = self.schedule.checkpoints.get(self.passed.len())
+            && next.at_ms <= elapsed_ms
+        {
+            self.passed.push(Passed {
+                at_ms: next.at_ms,
+                counts: self.counts,
+            });
+        }
     }
 
     fn edge(&mut self, edge: &Edge) {
@@ -128,11 +151,12 @@ impl Live {
 
     fn op(&mut self, op: &Op) {
         self.now_ns = self.now_ns.max(op.at_ns);
-        if op.state == OpState::Invoked {
-            return;
-        }
-        if op.state == OpState::Unknown {
-            self.unknown += 1;
+        match op.state {
+            OpState::Invoked => return,
+            OpState::Ok => self.counts.accepted += 1,
+            OpState::Rejected => self.counts.rejected += 1,
+            OpState::Unknown => self.counts.unknown += 1,
+            OpState::Failed => {}
         }
         let took_ms = op.at_ns.saturating_sub(op.intended_ns) as f64 / 1e6;
         self.answers.push_back((op.at_ns, took_ms));
@@ -142,83 +166,23 @@ impl Live {
         }
     }
 
-    fn fact(&mut self, fact: &Fact) -> Option<Offence> {
-        let text = |key: &str| fact.keys.get(key).and_then(|v| v.as_str());
-        match (fact.source, fact.what.as_str()) {
-            (FactSource::Act, firedrill_runner::BEGINS) => {
-                let elapsed = fact.keys.get("elapsed_ms").and_then(|v| v.as_u64());
-                let elapsed_ns = elapsed.unwrap_or(0).saturating_mul(1_000_000);
-                self.start_ns = Some(fact.at_ns.saturating_sub(elapsed_ns));
-                self.phase = "quiet".to_owned();
-                None
-            }
-            (FactSource::Engine, "oom") => Some(Offence {
-                rule: "out-of-memory",
-                why: format!("{} was killed by the kernel", text("service")?),
-            }),
-            (FactSource::Engine, "die") => {
-                let service = text("service")?;
-                (self.start_ns.is_some() && !self.may_die(service)).then(|| Offence {
-                    rule: "died",
-                    why: format!("{service} ended, and nothing in force ends it"),
-                })
-            }
-            (FactSource::Chain, "submission") => self.submission(fact),
-            _ => None,
+    fn fact(&mut self, fact: &Fact) {
+        if (fact.source, fact.what.as_str()) == (FactSource::Act, act::BEGINS) {
+            let elapsed = fact.keys.get("elapsed_ms").and_then(|v| v.as_u64());
+            let elapsed_ns = elapsed.unwrap_or(0).saturating_mul(1_000_000);
+            self.start_ns = Some(fact.at_ns.saturating_sub(elapsed_ns));
+            self.phase = "quiet".to_owned();
+        }
+        if fact.source == FactSource::Chain {
+            let first = fact.keys.get("first_send") == Some(&true.into());
+            self.counts.first_sends += u64::from(fact.what == "submission" && first);
+            self.counts.mined += u64::from(fact.what == "mined");
         }
     }
 
-    /// Whether the drill that runs ends that service on purpose.
-    fn may_die(&self, service: &str) -> bool {
-        let Some((episode, false)) = self.episode else {
-            return false;
-        };
-        let Some(drill) = self.drills.get(self.name(episode)) else {
-            return false;
-        };
-        let ends = |kind: &FaultKind| {
-            matches!(kind, FaultKind::Kill | FaultKind::Stop | FaultKind::Restart)
-        };
-        drill.phases.iter().any(|phase| {
-            let by_fault = phase
-                .faults
-                .iter()
-                .any(|f| f.target == service && ends(&f.kind));
-            let by_act = phase.acts.iter().any(|act| match &act.kind {
-                ActKind::Restart { services } | ActKind::Recreate { services, .. } => {
-                    services.iter().any(|s| s == service)
-                }
-                _ => false,
-            });
-            by_fault || by_act
-        })
-    }
-
-    /// One intent, accepted by the chain under two nonces: two trades.
-    fn submission(&mut self, fact: &Fact) -> Option<Offence> {
-        let text = |key: &str| fact.keys.get(key).and_then(|v| v.as_str());
-        if text("outcome")? != "accepted" {
-            return None;
-        }
-        let intent = text("intent").filter(|i| !i.is_empty())?;
-        let nonce = fact.keys.get("nonce")?.to_string();
-        match self.sends.get(intent) {
-            Some(before) if *before != nonce => Some(Offence {
-                rule: "sent-twice",
-                why: format!("the intent {intent} went out under the nonces {before} and {nonce}"),
-            }),
-            Some(_) => None,
-            None => {
-                if self.sent.len() == INTENTS
-                    && let Some(oldest) = self.sent.pop_front()
-                {
-                    self.sends.remove(&oldest);
-                }
-                self.sent.push_back(intent.to_owned());
-                self.sends.insert(intent.to_owned(), nonce);
-                None
-            }
-        }
+    /// How many checkpoints have passed.
+    pub fn passed(&self) -> usize {
+        self.passed.len()
     }
 
     pub fn progress_phase(&self) -> &str {
@@ -251,16 +215,14 @@ impl Live {
             },
             answers_per_s: sorted.len() as f64 / (span_ns as f64 / 1e9),
             p95_ms: sorted.get(rank.max(1) - 1).copied(),
-            unknown: self.unknown,
+            unknown: self.counts.unknown,
+            checkpoints: self.passed.clone(),
             faults: self.faults.clone(),
             drills_done: done,
             drills: self.schedule.episodes.len(),
             next: next.map(|p| p.drill.clone()),
             next_in_ms: next.map(|p| p.at_ms.saturating_sub(elapsed_ms)),
-            first_failing: self
-                .first_offence
-                .as_ref()
-                .map(|o| format!("{}: {}", o.rule, o.why)),
+            first_failing: self.first_offence.as_ref().map(Misdeed::words),
         }
     }
 }
@@ -270,66 +232,69 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn live() -> Live {
+    #[test]
+    fn an_offence_is_seen_and_stays_the_first_failing() {
         let schedule: Schedule = serde_json::from_value(json!({
             "seed": 1, "length_ms": 60_000, "gap_ms": 1_000, "waits": true, "rates": [], "checkpoints": [],
             "episodes": [{"drill": "one", "at_ms": 10_000, "lasts_ms": 5_000}],
         }))
         .expect("it is a schedule");
-        Live::new(Arc::new(schedule), BTreeMap::new())
-    }
-
-    fn fact(source: FactSource, what: &str, keys: serde_json::Value) -> Event {
-        Event::Fact(Fact {
-            source,
-            what: what.to_owned(),
-            at_ns: 5_000_000_000,
-            keys: serde_json::from_value(keys).expect("keys"),
-        })
-    }
-
-    fn sent(intent: &str, nonce: u64, outcome: &str) -> Event {
-        let keys = json!({ "intent": intent, "nonce": nonce, "outcome": outcome });
-        fact(FactSource::Chain, "submission", keys)
-    }
-
-    #[test]
-    fn an_intent_under_two_nonces_is_an_offence_and_a_replacement_is_none() {
-        let mut live = live();
-        assert_eq!(live.see(&sent("a", 1, "accepted")), None);
-        assert_eq!(live.see(&sent("a", 1, "accepted")), None, "a replacement");
-        assert_eq!(
-            live.see(&sent("a", 2, "refused")),
-            None,
-            "it never went out"
-        );
-        let offence = live.see(&sent("a", 2, "accepted")).expect("it is seen");
-        assert_eq!(offence.rule, "sent-twice");
-        assert_eq!(live.progress().verdict, "FAIL");
-    }
-
-    #[test]
-    fn a_service_that_ends_in_quiet_time_is_an_offence() {
-        let mut live = live();
-        let died = fact(FactSource::Engine, "die", json!({ "service": "worker" }));
-        assert_eq!(live.see(&died), None, "the soak has not begun");
+        let mut live = Live::new(Arc::new(schedule), []);
+        let fact = |source, what: &str, keys: serde_json::Value| {
+            Event::Fact(Fact {
+                source,
+                what: what.to_owned(),
+                at_ns: 5_000_000_000,
+                keys: serde_json::from_value(keys).expect("keys"),
+            })
+        };
+        let die = fact(FactSource::Engine, "die", json!({ "service": "worker" }));
+        assert_eq!(live.see(&die), None, "the soak has not begun");
+        assert_eq!(live.progress().verdict, "no offence");
+        live.see(&fact(FactSource::Act, act::BEGINS, json!({})));
+        assert_eq!(live.see(&die).map(|o| o.rule), Some("died"));
         live.see(&fact(
-            FactSource::Act,
-            firedrill_runner::BEGINS,
-            json!({ "elapsed_ms": 0 }),
+            FactSource::Engine,
+            "oom",
+            json!({ "service": "worker" }),
         ));
-        let offence = live.see(&died).expect("it is seen");
-        assert_eq!(offence.rule, "died");
-        let oom = fact(FactSource::Engine, "oom", json!({ "service": "worker" }));
-        assert_eq!(live.see(&oom).map(|o| o.rule), Some("out-of-memory"));
+        let progress = live.progress();
+        assert_eq!(progress.verdict, "FAIL");
+        assert_eq!(progress.checkpoints, [], "none lies behind yet");
+        let first = progress.first_failing.unwrap_or_default();
+        assert!(first.starts_with("died: worker ended"), "{first}");
     }
 
     #[test]
-    fn memory_is_bounded_whatever_is_sent() {
-        let mut live = live();
-        for n in 0..50_000_u64 {
-            live.see(&sent(&n.to_string(), n, "accepted"));
+    fn a_checkpoint_keeps_what_was_counted_when_it_passed() {
+        let schedule: Schedule = serde_json::from_value(json!({
+            "seed": 1, "length_ms": 60_000, "gap_ms": 1_000, "waits": true, "rates": [], "episodes": [],
+            "checkpoints": [{"at_ms": 10_000}, {"at_ms": 50_000}],
+        }))
+        .expect("it is a schedule");
+        let mut live = Live::new(Arc::new(schedule), []);
+        let begins = Fact {
+            source: FactSource::Act,
+            what: act::BEGINS.to_owned(),
+            at_ns: 2_000_000_000,
+            keys: [("elapsed_ms".to_owned(), json!(0))].into(),
+        };
+        live.see(&Event::Fact(begins));
+        for (id, second) in [(1, 3), (2, 12), (3, 13)] {
+            let at_ns = second * 1_000_000_000;
+            live.see(&Event::Op(Op {
+                id,
+                state: OpState::Ok,
+                intended_ns: at_ns,
+                at_ns,
+                signal: None,
+                status: Some(200),
+                detail: None,
+                names: None,
+            }));
         }
-        assert_eq!((live.sends.len(), live.sent.len()), (INTENTS, INTENTS));
+        let passed = live.progress().checkpoints;
+        assert_eq!(passed.len(), 1);
+        assert_eq!((passed[0].at_ms, passed[0].counts.accepted), (10_000, 2));
     }
 }

@@ -2,16 +2,25 @@
 
 mod args;
 mod around;
+mod attest;
 mod cmd;
+mod context;
 mod course;
+mod decision;
 mod evidence;
 mod execute;
 mod exit;
 mod files;
+mod inspect;
+mod keys;
 mod launch;
 mod live;
+mod planned;
+mod ramp;
+mod rerun;
 mod resume;
 mod show;
+mod store;
 
 use std::io::IsTerminal as _;
 
@@ -85,7 +94,10 @@ fn start(command: Command) -> Result<Exit, Stop> {
 
 async fn dispatch(command: Command) -> Result<Exit, Stop> {
     match command {
-        Command::Check { files } => cmd::check::check(&files),
+        Command::Check {
+            files,
+            export_rules,
+        } => cmd::check::check(&files, export_rules.as_deref()),
         Command::Schema { format } => cmd::check::schema(format),
         Command::Run(args) => cmd::run::run(args).await,
         Command::Soak(args) => cmd::soak::soak(args).await,
@@ -93,6 +105,13 @@ async fn dispatch(command: Command) -> Result<Exit, Stop> {
         Command::Judge { run } => cmd::judge::judge(&run),
         Command::Report { run, format } => cmd::judge::report(&run, &format),
         Command::Gate(args) => cmd::gate::run(&args),
+        Command::Keygen { out } => cmd::keygen::keygen(&out),
+        Command::Sign(args) => cmd::sign::sign(&args),
+        Command::Verify(args) => cmd::verify::verify(&args),
+        Command::Observe(args) => cmd::observe::observe(args).await,
+        Command::Baseline {
+            which: args::BaselineCommand::Accept { run, out },
+        } => cmd::baseline::accept(&run, &out),
         Command::Heal => cmd::stacks::heal().await,
         Command::Up(args) => cmd::stacks::up(&args).await,
         Command::Down => cmd::stacks::down().await,

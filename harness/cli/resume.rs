@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use firedrill_journal::{
-    Document, DocumentRole, EdgeKind, Event, FactSource, Header, Lines, Part, sha256_hex,
+    Document, DocumentRole, EdgeKind, Event, FactSource, Header, Lines, Part, act, sha256_hex,
 };
 use firedrill_plan::Schedule;
-use firedrill_runner::{BEGINS, Resume};
+use firedrill_runner::Resume;
 
 use crate::exit::Stop;
 use crate::files;
@@ -120,7 +120,7 @@ impl Seen {
                 {
                     seen.done.insert(edge.episode as usize);
                 }
-                Event::Fact(fact) if fact.source == FactSource::Act && fact.what == BEGINS => {
+                Event::Fact(fact) if fact.source == FactSource::Act && fact.what == act::BEGINS => {
                     let elapsed = fact.keys.get("elapsed_ms").and_then(|v| v.as_u64());
                     seen.began = Some((fact.at_ns, elapsed.unwrap_or(0)));
                 }

@@ -57,6 +57,7 @@ pub fn follow(
         let form = Form::choose();
         let mut drawn = 0;
         let mut phase = String::new();
+        let mut passed = 0;
         let mut tick = tokio::time::interval(form.every());
         loop {
             tokio::select! {
@@ -75,6 +76,10 @@ pub fn follow(
                         phase = now.to_owned();
                         drawn = draw(form, &live.progress(), drawn);
                     }
+                    if live.passed() > passed {
+                        passed = live.passed();
+                        announce(form, &live.progress());
+                    }
                 }
                 _ = tick.tick() => drawn = draw(form, &live.progress(), drawn),
             }
@@ -83,6 +88,19 @@ pub fn follow(
             draw(form, &live.progress(), drawn);
         }
     })
+}
+
+/// A checkpoint has passed. On a terminal it stays in view, and JSON lines hold all of them.
+fn announce(form: Form, progress: &Progress) {
+    let mut out = std::io::stderr().lock();
+    if let (Form::Plain, Some(passed)) = (form, checkpoint(progress)) {
+        let now = stamp();
+        let _ = writeln!(out, "{now} checkpoint {passed}");
+    }
+}
+
+fn stamp() -> impl std::fmt::Display {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ")
 }
 
 /// Draws over the lines that were drawn before; returns how many there are now.
@@ -96,8 +114,7 @@ fn draw(form: Form, progress: &Progress, before: usize) -> usize {
             0
         }
         Form::Plain => {
-            let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-            let _ = writeln!(out, "{now} {}", plain(progress));
+            let _ = writeln!(out, "{} {}", stamp(), plain(progress));
             0
         }
         Form::Terminal => {
@@ -137,6 +154,25 @@ fn next(progress: &Progress) -> String {
         (Some(drill), Some(ms)) => format!("{drill} in {}", clock(ms)),
         _ => "no further drill".to_owned(),
     }
+}
+
+/// The checkpoint that passed last, as it was.
+fn checkpoint(p: &Progress) -> Option<String> {
+    let last = p.checkpoints.last()?;
+    let counts = &last.counts;
+    let word = match counts.offences {
+        0 => "no offence".to_owned(),
+        n => format!("FAIL, {n} offences"),
+    };
+    Some(format!(
+        "{}: {word}, {} accepted, {} rejected, {} unknown, {} first sends, {} mined",
+        clock(last.at_ms),
+        counts.accepted,
+        counts.rejected,
+        counts.unknown,
+        counts.first_sends,
+        counts.mined
+    ))
 }
 
 fn plain(p: &Progress) -> String {
@@ -182,6 +218,7 @@ fn block(p: &Progress, width: usize) -> Vec<String> {
             next(p)
         ),
     ];
+    lines.extend(checkpoint(p).map(|c| format!("  passed  {c}")));
     if let Some(why) = &p.first_failing {
         lines.push(format!("  failing {why}"));
     }
@@ -193,6 +230,10 @@ fn block(p: &Progress, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn lines_of(progress: &Progress, width: usize) -> String {
+        block(progress, width).join("\n")
+    }
+
     #[test]
     fn no_line_is_wider_than_the_terminal() {
         let progress = Progress {
@@ -203,6 +244,10 @@ mod tests {
             answers_per_s: 10.0,
             p95_ms: Some(12.3),
             unknown: 0,
+            checkpoints: vec![crate::live::Passed {
+                at_ms: 300_000,
+                counts: crate::live::Counts::default(),
+            }],
             faults: vec!["pause redis".to_owned()],
             drills_done: 5,
             drills: 22,
@@ -215,6 +260,8 @@ mod tests {
             assert!(lines.iter().all(|l| l.chars().count() <= width));
             assert_eq!(lines[0].chars().count(), width);
         }
+        let passed = lines_of(&progress, 200).contains("  passed  5:00: no offence, 0 accepted");
+        assert!(passed, "{}", lines_of(&progress, 200));
         let line = plain(&progress);
         assert!(
             line.starts_with("12:34 of 45:00 · redis-outage: outage · 10.0/s, p95 12 ms"),

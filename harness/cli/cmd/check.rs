@@ -7,9 +7,17 @@ use firedrill_plan::Target;
 
 use crate::args::SchemaOf;
 use crate::exit::{Exit, Stop};
-use crate::files;
+use crate::{evidence, files};
 
-pub fn check(given: &[PathBuf]) -> Result<Exit, Stop> {
+pub fn check(given: &[PathBuf], rules: Option<&Path>) -> Result<Exit, Stop> {
+    if let Some(into) = rules {
+        return match given {
+            [policy] => export(policy, into),
+            _ => Err(Stop::Usage(
+                "--export-rules: give the one policy whose rules are written".to_owned(),
+            )),
+        };
+    }
     let paths = match given.is_empty() {
         true => all()?,
         false => given.to_vec(),
@@ -29,6 +37,27 @@ pub fn check(given: &[PathBuf]) -> Result<Exit, Stop> {
         }
         false => Err(Stop::Usage(errors.join("\n"))),
     }
+}
+
+/// Writes a policy's rules and triggers as alerts, and says which of them can't be one.
+fn export(path: &Path, into: &Path) -> Result<Exit, Stop> {
+    let policy = files::policy(path, &files::drill_names()?)?;
+    policy
+        .warnings
+        .iter()
+        .for_each(|w| println!("warning: {w}"));
+    let names = files::names_of(&policy.value)?;
+    let (rules, left) = firedrill_plan::rules_of(&policy.value, &names)
+        .map_err(|e| Stop::Usage(format!("{}: {e}", path.display())))?;
+    left.iter().for_each(|why| println!("not written: {why}"));
+    if rules.is_empty() {
+        let text = format!("{}: no rule of it can be written", path.display());
+        return Err(Stop::Usage(text));
+    }
+    let text = firedrill_plan::export_rules(&policy.value.name, &rules);
+    evidence::write(into, &text)?;
+    println!("{} rules: {}", rules.len(), into.display());
+    Ok(Exit::Pass)
 }
 
 fn all() -> Result<Vec<PathBuf>, Stop> {

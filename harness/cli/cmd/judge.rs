@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use firedrill_journal::sha256_hex;
-use firedrill_report::Extras;
 use firedrill_verdict::verdict_json;
 
 use crate::args::Format;
-use crate::cmd::run::parts;
+use crate::evidence::parts;
 use crate::evidence::{self, Rejudged, VERDICT};
 use crate::exit::{Exit, Stop};
+use crate::planned;
 
 /// Judges every part of a run again. A `verdict.json` that is missing is put back if it is, byte
 /// for byte, the one that was sealed; anything else is written beside the run.
 pub fn judge(dir: &Path) -> Result<Exit, Stop> {
-    let mut exit = Exit::Pass;
+    let mut exit = complete(dir);
     for part in parts(dir)? {
         let again = evidence::rejudge(&part)?;
         let trust = trust(&again);
@@ -69,22 +69,40 @@ fn place(again: &Rejudged) -> Result<String, Stop> {
     ))
 }
 
-/// A folder for what is made from a run later; the run itself is read-only.
+/// A folder for what is made from a run later; the run itself is read-only, and so is the whole that it is a
+/// part of.
 fn beside(run: &Path, what: &str) -> Result<PathBuf, Stop> {
     let run = run
         .canonicalize()
         .map_err(|e| Stop::Environment(e.to_string()))?;
-    let name = run
-        .file_name()
-        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let folder = run.parent().unwrap_or(&run).join(format!("{name}.{what}"));
+    let whole = planned::whole(&run);
+    let mut name = evidence::folder_name(&whole);
+    if whole != run {
+        name = format!("{name}-{}", evidence::folder_name(&run));
+    }
+    let folder = whole
+        .parent()
+        .unwrap_or(&whole)
+        .join(format!("{name}.{what}"));
     evidence::create(&folder)?;
     Ok(folder)
 }
 
+/// What is missing of a run of several drills comes first: the others are not all of it.
+fn complete(dir: &Path) -> Exit {
+    let lacks = planned::lacks(dir);
+    for why in &lacks {
+        println!("INCONCLUSIVE {}: {why}", dir.display());
+    }
+    match lacks.is_empty() {
+        true => Exit::Pass,
+        false => Exit::Inconclusive,
+    }
+}
+
 /// Renders reports of a run again, beside it.
 pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
-    let mut exit = Exit::Pass;
+    let mut exit = complete(dir);
     for part in parts(dir)? {
         let again = evidence::rejudge(&part)?;
         let folder = beside(&part, "report")?;
@@ -101,26 +119,18 @@ pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
 }
 
 fn rendered(again: &Rejudged, format: Format) -> Result<(&'static str, String), Stop> {
-    let verdict = &again.verdict;
-    let internal = |e: &dyn std::fmt::Display| Stop::Internal(e.to_string());
-    Ok(match format {
-        Format::Json => ("verdict.json", verdict_json(verdict)),
-        Format::Md => ("report.md", firedrill_report::markdown(verdict, None)),
-        Format::Junit => ("junit.xml", evidence::junit(std::slice::from_ref(verdict))?),
-        Format::Html => {
-            let files = again.sealed.manifest.iter().flat_map(|m| m.files.clone());
-            let extras = Extras {
-                last_log_lines: evidence::logs(&again.journal),
-                journal_path: evidence::journal_name(&again.dir),
-                rerun: again.journal.header.run.argv.join(" "),
-                files: files.collect(),
-            };
-            let html = firedrill_report::html(verdict, None, &extras).map_err(|e| internal(&e))?;
-            ("report.html", html)
-        }
+    let name = match format {
+        Format::Json => VERDICT,
+        Format::Md => evidence::MARKDOWN,
+        Format::Junit => evidence::JUNIT,
+        Format::Html => evidence::HTML,
         Format::GoNoGo => {
             let text = "go-no-go.md belongs to a decision: use `firedrill gate`";
             return Err(Stop::Usage(text.to_owned()));
         }
-    })
+    };
+    let all = evidence::renderings(&again.dir, &again.journal, &again.verdict)?;
+    let text = all.into_iter().find(|(found, _)| found == name);
+    let (_, text) = text.ok_or_else(|| Stop::Internal(format!("{name} was not rendered")))?;
+    Ok((name, text))
 }

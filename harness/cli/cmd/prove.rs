@@ -3,11 +3,16 @@
 //!
 //! Caught means: the expectation that `[catches]` names fails, while every fault was proven and every
 //! need and precondition held. A run that fails for another reason has not caught the defect.
+//!
+//! A fault that was there and that this bot never met is no hindrance where the honest bot met that very
+//! fault in the same drill: then it is the defect that keeps the bot away from it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use firedrill_report::{SensitivityCell, sensitivity_html, sensitivity_markdown};
-use firedrill_verdict::{Outcome, Verdict};
+use firedrill_verdict::{DrillVerdict, FaultVerdict, Outcome, Verdict};
 
 use crate::args::{ProveArgs, RunArgs, RunProfile};
 use crate::cmd::run;
@@ -24,6 +29,7 @@ pub async fn prove(args: ProveArgs) -> Result<Exit, Stop> {
         profile: RunProfile::Quick,
         jobs: args.jobs,
         fail_fast: false,
+        shard: None,
         common: args.common,
     };
     let plan = run::plan(&run_args)?;
@@ -73,35 +79,47 @@ pub async fn prove(args: ProveArgs) -> Result<Exit, Stop> {
     }
     let done = run::all(jobs, &ready, run::width(&run_args), &mut |_| false).await;
     let mut cells = Vec::new();
-    let mut exit = Exit::Pass;
+    let mut honest: BTreeMap<String, Verdict> = BTreeMap::new();
     for ((drill, defect, expectation), result) in wanted.into_iter().zip(done) {
-        let cell = match result {
-            Some(Ok(done)) if !done.interrupted => judge(drill, defect, expectation, &done.verdict),
+        let verdict = match result {
+            Some(Ok(done)) if !done.interrupted => done.verdict,
             Some(Ok(_)) | None => return Ok(Exit::Interrupted),
             Some(Err(stop)) => return Err(stop),
         };
-        if !cell.as_it_should_be {
-            exit = Exit::Fail;
+        let clean = honest.get(&drill);
+        let cell = judge(drill.clone(), defect, expectation, &verdict, clean);
+        if cell.defect.is_none() && cell.as_it_should_be {
+            honest.insert(drill, verdict);
         }
         cells.push(cell);
     }
-    let table = sensitivity_markdown(&cells);
-    println!("{table}");
-    evidence::create(&folder)?;
-    evidence::write(&folder.join("sensitivity.md"), &table)?;
-    let json = serde_json::to_string_pretty(&cells).map_err(|e| Stop::Internal(e.to_string()))?;
-    evidence::write(&folder.join("sensitivity.json"), &(json + "\n"))?;
-    let page = sensitivity_html(&cells).map_err(|e| Stop::Internal(e.to_string()))?;
-    evidence::write(&folder.join("report.html"), &page)?;
-    println!("evidence: {}", folder.display());
-    Ok(exit)
+    write(&folder, &cells)?;
+    match cells.iter().all(|cell| cell.as_it_should_be) {
+        true => Ok(Exit::Pass),
+        false => Ok(Exit::Fail),
+    }
 }
 
+fn write(folder: &Path, cells: &[SensitivityCell]) -> Result<(), Stop> {
+    let table = sensitivity_markdown(cells);
+    println!("{table}");
+    evidence::create(folder)?;
+    evidence::write(&folder.join("sensitivity.md"), &table)?;
+    let json = serde_json::to_string_pretty(cells).map_err(|e| Stop::Internal(e.to_string()))?;
+    evidence::write(&folder.join("sensitivity.json"), &(json + "\n"))?;
+    let page = sensitivity_html(cells).map_err(|e| Stop::Internal(e.to_string()))?;
+    evidence::write(&folder.join("report.html"), &page)?;
+    println!("evidence: {}", folder.display());
+    Ok(())
+}
+
+/// `clean` is the honest bot's run of the same drill, if there was nothing wrong with it.
 fn judge(
     drill: String,
     defect: Option<String>,
     expectation: Option<String>,
     verdict: &Verdict,
+    clean: Option<&Verdict>,
 ) -> SensitivityCell {
     let worst_margin = verdict.drills.first().and_then(|d| d.worst_margin);
     let (as_it_should_be, reason) = match &expectation {
@@ -112,7 +130,7 @@ fn judge(
                 format!("{}: {}", other.word(), verdict.reasons.join("; ")),
             ),
         },
-        Some(id) => caught(id, verdict),
+        Some(id) => caught(id, verdict, clean),
     };
     SensitivityCell {
         drill,
@@ -140,26 +158,23 @@ fn with_room(worst_margin: Option<f64>) -> (bool, String) {
 }
 
 /// Whether the named expectation failed on a run whose faults, needs and preconditions held.
-fn caught(expectation: &str, verdict: &Verdict) -> (bool, String) {
+fn caught(expectation: &str, verdict: &Verdict, clean: Option<&Verdict>) -> (bool, String) {
     let Some(drill) = verdict.drills.first() else {
         return (false, "no drill was judged".to_owned());
     };
-    if let Some(fault) = drill.faults.iter().find(|f| f.verdict != Outcome::Pass) {
-        let why = fault.reason.as_deref().unwrap_or("not proven");
-        return (
-            false,
-            format!("fault {} on {}: {why}", fault.kind, fault.target),
-        );
-    }
+    let unmet = match unmet(drill, clean.and_then(|v| v.drills.first())) {
+        Ok(unmet) => unmet,
+        Err(why) => return (false, why),
+    };
     if let Some(need) = drill.needs.iter().find(|n| n.verdict != Outcome::Pass) {
         let (expected, observed) = (&need.expected, &need.observed);
         return (false, format!("needs {expected}; observed {observed}"));
     }
-    let unmet = drill
+    let precondition = drill
         .checks
         .iter()
         .find(|c| c.precondition && c.verdict != Outcome::Pass);
-    if let Some(check) = unmet {
+    if let Some(check) = precondition {
         return (
             false,
             format!("precondition {}: {}", check.id, check.observed),
@@ -167,7 +182,9 @@ fn caught(expectation: &str, verdict: &Verdict) -> (bool, String) {
     }
     match drill.checks.iter().find(|c| c.id == expectation) {
         None => (false, format!("there is no check {expectation}")),
-        Some(check) if check.verdict == Outcome::Fail => (true, check.observed.clone()),
+        Some(check) if check.verdict == Outcome::Fail => {
+            (true, format!("{}{unmet}", check.observed))
+        }
         Some(check) => (
             false,
             format!(
@@ -177,6 +194,38 @@ fn caught(expectation: &str, verdict: &Verdict) -> (bool, String) {
             ),
         ),
     }
+}
+
+/// The faults that this bot never met and the honest one did, in words for the cell's reason. An error
+/// names the first fault that can't be excused so: only one that was there from its proof to its healing can.
+fn unmet(drill: &DrillVerdict, honest: Option<&DrillVerdict>) -> Result<String, String> {
+    let mut words = String::new();
+    for (at, fault) in drill.faults.iter().enumerate() {
+        if fault.verdict == Outcome::Pass {
+            continue;
+        }
+        let (kind, target, phase) = (&fault.kind, &fault.target, &fault.phase);
+        let why = fault.reason.as_deref().unwrap_or("not proven");
+        if fault.verdict == Outcome::Fail || fault.felt != Some(false) {
+            return Err(format!("fault {kind} on {target}: {why}"));
+        }
+        let Some(honest) = honest else {
+            return Err(format!(
+                "fault {kind} on {target}: {why}; the honest bot's run isn't clean, so it doesn't show that this is the defect's doing"
+            ));
+        };
+        let same = |h: &&FaultVerdict| (&h.kind, &h.target, &h.phase) == (kind, target, phase);
+        let theirs = honest.faults.get(at).filter(same);
+        if !theirs.is_some_and(|h| h.verdict == Outcome::Pass && h.felt == Some(true)) {
+            return Err(format!(
+                "fault {kind} on {target}: {why}; nor did the honest bot meet it"
+            ));
+        }
+        words += &format!(
+            "; fault {kind} on {target} in {phase} was not met by this bot; the honest one met it"
+        );
+    }
+    Ok(words)
 }
 
 #[cfg(test)]
@@ -189,7 +238,70 @@ mod tests {
         let journal = firedrill_journal::read(&bytes[..]).expect("the journal is readable");
         let mut verdict = firedrill_verdict::judge(&journal);
         spoil(&mut verdict);
-        caught("dry-at-once", &verdict)
+        caught("dry-at-once", &verdict, None)
+    }
+
+    /// The same of a defect that kept the bot from its one fault, beside an honest run changed by `spoil`.
+    fn unmet_after(
+        ours: impl Fn(&mut FaultVerdict),
+        honest: Option<&dyn Fn(&mut FaultVerdict)>,
+    ) -> (bool, String) {
+        let bytes = include_bytes!("../../../fixtures/journals/outage-fails-open/journal.jsonl");
+        let journal = firedrill_journal::read(&bytes[..]).expect("the journal is readable");
+        let mut verdict = firedrill_verdict::judge(&journal);
+        let clean = honest.map(|spoil| {
+            let mut clean = verdict.clone();
+            clean.drills[0].faults[0].felt = Some(true);
+            spoil(&mut clean.drills[0].faults[0]);
+            clean
+        });
+        let fault = &mut verdict.drills[0].faults[0];
+        fault.verdict = Outcome::Inconclusive;
+        fault.felt = Some(false);
+        fault.reason = Some("nothing of the target passed through it".to_owned());
+        ours(fault);
+        caught("dry-at-once", &verdict, clean.as_ref())
+    }
+
+    #[test]
+    fn a_fault_that_only_the_honest_bot_met_is_no_hindrance() {
+        let as_it_is = |_: &mut FaultVerdict| {};
+        let (good, why) = unmet_after(as_it_is, Some(&as_it_is));
+        assert!(good, "{why}");
+        let words = "fault pause on redis in outage was not met by this bot; the honest one met it";
+        assert!(why.contains(words), "{why}");
+    }
+
+    #[test]
+    fn a_fault_that_was_not_there_or_that_nobody_met_hinders() {
+        let as_it_is = |_: &mut FaultVerdict| {};
+        // Lost, interrupted, not healed: whether it was felt isn't said of such a one.
+        let (good, why) = unmet_after(|f| f.felt = None, Some(&as_it_is));
+        assert!(!good && why.starts_with("fault pause on redis: "), "{why}");
+        let (good, why) = unmet_after(|f| f.felt = Some(true), Some(&as_it_is));
+        assert!(!good, "{why}");
+        let (good, why) = unmet_after(|f| f.verdict = Outcome::Fail, Some(&as_it_is));
+        assert!(!good, "{why}");
+        let (good, why) = unmet_after(as_it_is, None);
+        assert!(
+            !good && why.contains("the honest bot's run isn't clean"),
+            "{why}"
+        );
+        let honest: [&dyn Fn(&mut FaultVerdict); 6] = [
+            &|h| h.felt = Some(false),
+            &|h| h.felt = None,
+            &|h| h.verdict = Outcome::Inconclusive,
+            &|h| h.phase = "another".to_owned(),
+            &|h| h.kind = "stop".to_owned(),
+            &|h| h.target = "rpc".to_owned(),
+        ];
+        for (n, spoil) in honest.into_iter().enumerate() {
+            let (good, why) = unmet_after(as_it_is, Some(spoil));
+            assert!(
+                !good && why.contains("nor did the honest bot meet it"),
+                "{n}: {why}"
+            );
+        }
     }
 
     #[test]

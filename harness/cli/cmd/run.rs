@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use firedrill_journal::{Document, RunKind};
 use firedrill_plan::{Drill, Pace, Target};
+use firedrill_report::Extras;
 use firedrill_runner::Cancel;
 use firedrill_stack::slots;
-use firedrill_verdict::Outcome;
+use firedrill_verdict::{Outcome, Verdict};
 use rand::RngExt as _;
 use tokio::task::JoinSet;
 
@@ -17,6 +18,7 @@ use crate::execute::{self, Done, Job};
 use crate::exit::{Exit, Stop};
 use crate::files::{self, Loaded};
 use crate::launch::{self, Ready};
+use crate::planned::{self, Planned};
 
 /// The files of a run, read and checked before anything is started.
 pub struct Plan {
@@ -32,7 +34,7 @@ pub fn seed(common: &Common) -> u32 {
 }
 
 pub fn plan(args: &RunArgs) -> Result<Plan, Stop> {
-    let paths = files::drill_paths(&args.drills)?;
+    let paths = share(args, files::drill_paths(&args.drills)?)?;
     let target = files::target(&args.common.target.target)?;
     let defect = launch::defect(&target.value)?;
     let mut drills = Vec::new();
@@ -57,6 +59,21 @@ pub fn plan(args: &RunArgs) -> Result<Plan, Stop> {
         defect,
         seed: seed(&args.common),
     })
+}
+
+/// The drills of one machine out of several.
+fn share(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, Stop> {
+    let Some(shard) = args.shard else {
+        return Ok(paths);
+    };
+    let all = paths.len();
+    let mine = shard.take(paths);
+    match mine.is_empty() {
+        true => Err(Stop::Usage(format!(
+            "--shard {shard}: of {all} drills none is left for it; use as many parts as there are drills, or fewer"
+        ))),
+        false => Ok(mine),
+    }
 }
 
 pub async fn run(args: RunArgs) -> Result<Exit, Stop> {
@@ -97,6 +114,16 @@ pub async fn run(args: RunArgs) -> Result<Exit, Stop> {
     }
     if single {
         jobs.iter_mut().for_each(|job| job.run_id.clone_from(&id));
+    } else {
+        let subject = launch::subject(&whole, &ready.images, plan.defect.as_ref());
+        let drills = plan.drills.iter().map(|d| d.value.name.clone());
+        let planned = Planned {
+            schema_version: 1,
+            run: id.clone(),
+            subject: subject.digest,
+            drills: drills.collect(),
+        };
+        planned::store(&folder, &planned)?;
     }
     let fail_fast = args.fail_fast;
     let mut stop_after = |done: &Done| {
@@ -137,15 +164,9 @@ pub fn job(
         seed: plan.seed,
         run_id: evidence::run_id("drill", plan.seed),
         dir,
+        store: args.common.out.clone(),
         target: Arc::new(launch::monitored(&plan.target, [&drill.value], false)?),
         documents: vec![plan.target_document.clone()],
-        rerun: rerun(
-            drill,
-            pace,
-            plan,
-            defect.as_deref(),
-            &args.common.target.target,
-        ),
         drills: vec![drill.clone()],
         soak: None,
         switch: None,
@@ -162,28 +183,6 @@ fn pace_name(pace: Pace) -> &'static str {
         Pace::Quick => "quick",
         Pace::Full => "full",
     }
-}
-
-/// The line to paste to run it again.
-fn rerun(
-    drill: &Loaded<Drill>,
-    pace: Pace,
-    plan: &Plan,
-    defect: Option<&str>,
-    target: &Path,
-) -> String {
-    let switch = plan.target.defects.as_ref().map(|d| d.env.as_str());
-    let defect = match (switch, defect) {
-        (Some(env), Some(defect)) => format!("{env}={defect} "),
-        _ => String::new(),
-    };
-    format!(
-        "{defect}cargo run -- run {} --profile {} --target {} --seed {}",
-        drill.document.path,
-        pace_name(pace),
-        target.display(),
-        plan.seed
-    )
 }
 
 /// Runs all jobs, at most `width` at once. `after` sees each as it ends, and says whether to start no
@@ -228,7 +227,7 @@ fn conclude(
     single: bool,
 ) -> Result<Exit, Stop> {
     let mut exit = Exit::Pass;
-    let mut verdicts = Vec::new();
+    let mut judged: Vec<(Verdict, Extras)> = Vec::new();
     let mut not_run = 0;
     for result in finished {
         match result {
@@ -240,7 +239,7 @@ fn conclude(
                     false => done.verdict.verdict.into(),
                 };
                 exit = exit.worst(own);
-                verdicts.push(done.verdict);
+                judged.push((done.verdict, done.extras));
             }
             Some(Err(stop)) => {
                 eprintln!("firedrill: {stop}");
@@ -252,17 +251,15 @@ fn conclude(
         println!("{not_run} drills were not run");
         exit = exit.worst(Exit::Inconclusive);
     }
-    if !verdicts.is_empty() {
+    if !judged.is_empty() {
         evidence::point_latest(out, id);
     }
-    if !single && !verdicts.is_empty() {
+    if !single && !judged.is_empty() {
+        let mut verdicts: Vec<Verdict> = judged.iter().map(|(v, _)| v.clone()).collect();
         verdicts.sort_by_key(|v| std::cmp::Reverse(v.verdict));
         let table = firedrill_report::summary_table(&verdicts);
         println!("\n{table}\nevidence: {}", folder.display());
-        evidence::write(&folder.join("junit.xml"), &evidence::junit(&verdicts)?)?;
-        let reports = verdicts.iter().map(|v| firedrill_report::markdown(v, None));
-        let all = reports.collect::<Vec<_>>().join("\n\n---\n\n");
-        evidence::write(&folder.join("report.md"), &all)?;
+        evidence::seal_whole(folder, id, &judged)?;
     }
     Ok(exit)
 }
@@ -285,23 +282,5 @@ fn describe(drill: &Drill, pace: Pace) {
     }
     for expect in &drill.expects {
         println!("  - {}: {}", expect.id, expect.what);
-    }
-}
-
-/// Folders of the drills that a run wrote, or the folder itself.
-pub fn parts(dir: &Path) -> Result<Vec<PathBuf>, Stop> {
-    if firedrill_journal::find(dir).is_some() {
-        return Ok(vec![dir.to_owned()]);
-    }
-    let entries = std::fs::read_dir(dir)
-        .map_err(|e| Stop::Usage(format!("{}: {e}; give a run's folder", dir.display())))?;
-    let mut parts: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| firedrill_journal::find(path).is_some())
-        .collect();
-    parts.sort();
-    match parts.is_empty() {
-        true => Err(Stop::Usage(format!("{}: holds no run", dir.display()))),
-        false => Ok(parts),
     }
 }

@@ -9,12 +9,12 @@ use firedrill_journal::{Document, RunKind};
 use firedrill_plan::{Drill, Profile, Schedule, Target};
 use firedrill_runner::{Cancel, Soak};
 use firedrill_stack::slots;
-use firedrill_verdict::Around;
+use firedrill_verdict::{Around, Outcome};
 use tokio::sync::watch;
 
 use crate::args::SoakArgs;
-use crate::around;
 use crate::cmd::{gate, run::seed};
+use crate::context;
 use crate::evidence;
 use crate::execute::{self, Job};
 use crate::exit::{Exit, Stop};
@@ -34,7 +34,6 @@ struct Plan {
     policy: Option<(PathBuf, Document)>,
     drills: Vec<Loaded<Drill>>,
     schedule: Schedule,
-    length: Option<Duration>,
     disk_max: u64,
 }
 
@@ -104,18 +103,22 @@ pub async fn soak(args: SoakArgs) -> Result<Exit, Stop> {
     }
     let digest = &done.verdict.subject.digest;
     match policy {
-        Some(policy) => gate::decide(
-            &policy,
-            digest,
-            std::slice::from_ref(&dir),
-            out,
-            Around {
-                no_gos: around::no_gos(out),
+        Some(policy) => {
+            let around = Around {
+                baselines: context::baselines(out)?,
                 ..Around::default()
-            },
-        ),
+            };
+            let runs = std::slice::from_ref(&dir);
+            let decided = gate::decide(&policy, digest, runs, out, around)?;
+            Ok(end(done.verdict.verdict, decided))
+        }
         None => Ok(done.verdict.verdict.into()),
     }
+}
+
+/// The first line says what the soak showed. A gate that can't use the run says less, and must not soften that.
+fn end(verdict: Outcome, decided: Exit) -> Exit {
+    Exit::from(verdict).worst(decided)
 }
 
 /// The build that goes on must be the one that began.
@@ -177,7 +180,6 @@ fn plan(args: &SoakArgs, seed: u32, before: Option<&Before>) -> Result<Plan, Sto
         policy,
         drills,
         schedule,
-        length,
         disk_max,
     })
 }
@@ -216,8 +218,6 @@ fn job(
     let mut documents = vec![plan.target.document, plan.profile.document];
     documents.extend(plan.policy.map(|(_, document)| document));
     documents.push(course::document(&plan.schedule)?);
-    let time = plan.length.and(args.length.as_ref());
-    let time = time.map_or_else(String::new, |t| format!(" --for {t}"));
     Ok(Job {
         kind: RunKind::Soak,
         profile: profile.name.clone(),
@@ -225,6 +225,7 @@ fn job(
         seed: place.seed,
         run_id: place.run_id,
         dir: place.dir,
+        store: args.common.out.clone(),
         target: Arc::new(target),
         documents,
         drills: plan.drills,
@@ -241,10 +242,6 @@ fn job(
         cancel,
         switch,
         resume: place.resume.map(|before| before.resume),
-        rerun: format!(
-            "cargo run --release -- soak --profile {}{time} --seed {}",
-            profile.name, place.seed
-        ),
     })
 }
 
@@ -258,4 +255,18 @@ fn unknown_profile(name: &str) -> Stop {
         "no profile {name:?}; there are {}{hint}",
         names.join(", ")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_soak_ends_as_the_worse_of_verdict_and_decision() {
+        // A defect was switched on: the gate drops the run, and the soak has failed all the same.
+        assert_eq!(end(Outcome::Fail, Exit::Inconclusive), Exit::Fail);
+        assert_eq!(end(Outcome::Pass, Exit::Inconclusive), Exit::Inconclusive);
+        assert_eq!(end(Outcome::Inconclusive, Exit::Fail), Exit::Fail);
+        assert_eq!(end(Outcome::Pass, Exit::Pass), Exit::Pass);
+    }
 }

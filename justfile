@@ -55,3 +55,32 @@ sigkill N="20":
 bless:
     FIREDRILL_BLESS=1 cargo test --test docs --test seed_map
     FIREDRILL_BLESS=1 cargo test --test false_green the_page_is_written_from_the_table
+
+# Reports in headless Chromium: accessibility at three widths, and no request. Needs chromium and pip.
+axe *PAGES:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir=$(mktemp -d)
+    trap 'rm -rf "$dir"' EXIT
+    pip download --quiet --no-deps --dest "$dir" axe-playwright-python==0.1.8
+    python3 -m zipfile -e "$dir"/*.whl "$dir/axe"
+    pages=({{PAGES}})
+    if [ "${#pages[@]}" = 0 ]; then
+        cargo run --quiet -p firedrill-report --example sample -- "$dir"
+        pages=("$dir"/pass.html "$dir"/fail.html "$dir"/soak.html)
+    fi
+    python3 tests/axe/axe.py "$dir/axe/axe_playwright_python/axe.min.js" "${pages[@]}"
+
+# Make a sealed run the committed sample, with a picture of its first page: just sample reports/latest
+sample RUN:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir=$(mktemp -d)
+    trap 'rm -rf "$dir"' EXIT
+    cargo run --release --quiet -- judge {{RUN}}
+    mkdir -p reports/sample
+    for name in report.html report.md verdict.json manifest.json; do
+        install -m 644 "{{RUN}}/$name" reports/sample/
+    done
+    chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$dir" --window-size=1280,1500 \
+        --screenshot="$PWD/reports/sample/report.png" "file://$PWD/reports/sample/report.html"

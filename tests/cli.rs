@@ -575,6 +575,34 @@ fn a_dry_run_describes_all_and_starts_nothing() {
 }
 
 #[test]
+fn shards_share_all_drills_and_no_drill_twice() {
+    let project = Project::new();
+    let described = |args: &[&str]| -> Vec<String> {
+        let ended = project.run(&[&["run", "--dry-run"], args].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let heads = ended.out.lines().filter(|l| !l.starts_with(' '));
+        heads.map(str::to_owned).collect()
+    };
+    let all = described(&[]);
+    let mut shared: Vec<String> = Vec::new();
+    for shard in ["1/4", "2/4", "3/4", "4/4"] {
+        let part = described(&["--shard", shard]);
+        let even = all.len() / 4;
+        assert!((even..=even + 1).contains(&part.len()), "{shard}: {part:?}");
+        shared.extend(part);
+    }
+    shared.sort();
+    assert_eq!(shared, all);
+    for wrong in ["0/4", "5/4", "4", "1/0", "a/b", "-1/4"] {
+        project.refuses(&["run", &format!("--shard={wrong}")], &["PART/OF", "2/4"]);
+    }
+    project.refuses(
+        &["run", "redis-outage", "--shard", "2/2"],
+        &["--shard 2/2", "none is left"],
+    );
+}
+
+#[test]
 fn options_have_names_in_the_environment() {
     let project = Project::new();
     let mut command = project.command(&["run", "--dry-run"]);

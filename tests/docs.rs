@@ -39,10 +39,10 @@ const POLICY: &str = "A policy says what a release must have shown. Which statem
 
 - **Figures** come from verdicts, **expressions** from recorded samples: a sample of the probe `promql:DIGEST` (of the
   expression with the target's names filled in), field `value`. Other series: `log:errors` and `log:warnings` (unexpected lines a minute), `setting:NAME`, both with
-  field `value`; `step:ID`, field `verified`, for each step of a stage or roll-back; `trigger:ID`, field `reason`, for one pulled by hand.
+  field `value`; `step:ID`, field `verified`, for each step of a stage or roll-back; `trigger:ID`, fields `reason` and `role`, for one pulled by hand.
 - **A run is evidence of the stage** whose `profile` it has. An item with `stage` is judged in each of them by its own runs.
 - **What nothing recorded is INCONCLUSIVE**, and so is a window with less than nine tenths of its due values, a gap of more than three
-  steps, or a value with fewer events behind it than `min_volume`. A gap also starts `for` anew.
+  steps, or a value with fewer events behind it than `min_volume`. A gap also starts `for` anew, and what may have lasted through it is INCONCLUSIVE.
 - **Lints** are warnings; `accept = \"reason\"` on the item silences its own, and must silence something.
 
 ";

@@ -57,6 +57,7 @@ fn drill(root: &Path, path: &Path) -> Result<(), Failed> {
         .arg("run")
         .arg(relative)
         .env_remove("FIREDRILL_DRILL_FILTER")
+        .env_remove("FIREDRILL_SHARD")
         .output()
         .map_err(|e| format!("the executable can't be started: {e}"))?;
     match output.status.code() {
@@ -79,6 +80,7 @@ fn wrong_rules(root: &Path) -> Result<(), Failed> {
         .args(["run", "tests/alerts/wrong-rules.toml", "--out"])
         .arg(out.path())
         .env_remove("FIREDRILL_DRILL_FILTER")
+        .env_remove("FIREDRILL_SHARD")
         .output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.code() != Some(1) {

@@ -350,9 +350,18 @@ struct Killed {
     gone: Duration,
 }
 
-/// Starts `redis-outage`, kills the program so long after its run began, and watches what it left until
-/// nobody is there any more who could leave something.
-fn kill_after(after: Duration) -> Killed {
+/// From when on the time until a kill is counted.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// The run's beginning: its containers are being made.
+    Beginning,
+    /// The fault is proven: a container is paused.
+    Fault,
+}
+
+/// Starts `redis-outage`, kills the program so long after that, and watches what it left until nobody is
+/// there any more who could leave something.
+fn kill_after(since: Since, after: Duration) -> Killed {
     let temporary = TempDir::new().expect("a temporary folder");
     let out = temporary.path().join("out");
     let mut child = firedrill(&root())
@@ -366,7 +375,10 @@ fn kill_after(after: Duration) -> Killed {
     let dir = wait("the run begins", FAULT_WITHIN, || {
         let dir = fs::read_dir(&out).ok()?.next()?.ok()?.path();
         firedrill_journal::read_file(&dir.join("journal.jsonl")).ok()?;
-        Some(dir)
+        match since {
+            Since::Beginning => Some(dir),
+            Since::Fault => fault_is_proven(&dir).then_some(dir),
+        }
     });
     let run_id = journal(&dir).header.run.id;
     std::thread::sleep(after);
@@ -381,12 +393,20 @@ fn kill_after(after: Duration) -> Killed {
         })
     });
     let mut gone = killed.elapsed();
+    // One question at a time, as long as it finds something: asking takes time that the engine needs.
+    let questions: [&[&str]; 3] = [
+        &["ps", "-aq"],
+        &["network", "ls", "-q"],
+        &["volume", "ls", "-q"],
+    ];
     wait("the janitor is done", HEALED_WITHIN, || {
-        let mut left = docker(&["ps", "-aq", "--filter", &label]);
-        left.extend(docker(&["network", "ls", "-q", "--filter", &label]));
-        left.extend(docker(&["volume", "ls", "-q", "--filter", &label]));
-        if !left.is_empty() {
+        let is_left = |question: &&[&str]| {
+            let whole = [*question, &["--filter", label.as_str()]].concat();
+            !docker(&whole).is_empty()
+        };
+        if questions.iter().any(is_left) {
             gone = killed.elapsed();
+            return None;
         }
         processes_named(&format!("janitor {run_id}"))
             .is_empty()
@@ -418,14 +438,23 @@ fn sigkill_at_random_moments() {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut all = Vec::new();
     for round in 1..=times {
-        // From the first container to the end of the outage.
-        let killed = kill_after(Duration::from_millis(rng.random_range(0..18_000)));
+        // Every other one in the outage, which lasts 8 s; the others from the first container on.
+        let (since, longest_ms) = match round % 2 {
+            0 => (Since::Fault, 7_000),
+            _ => (Since::Beginning, 18_000),
+        };
+        let killed = kill_after(
+            since,
+            Duration::from_millis(rng.random_range(0..longest_ms)),
+        );
         let (after, gone) = (killed.after, killed.gone);
         let frozen = match killed.unpaused {
             Some(unpaused) => format!("unpaused after {unpaused:.3?}"),
             None => "nothing was paused".to_owned(),
         };
-        println!("{round:>3}: killed at {after:>6.1?}: {frozen}; all gone after {gone:.3?}");
+        println!(
+            "{round:>3}: killed {after:>6.1?} after the {since:?}: {frozen}; all gone after {gone:.3?}"
+        );
         all.push(killed);
     }
     spread(

@@ -2,19 +2,20 @@
 //! direction, window and class of each rule and trigger. And each of them through the gate: at the bound, just
 //! beside it on both sides, and without data, which must be INCONCLUSIVE.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use firedrill_plan::{
     Class, Criterion, DrillItem, Known, Measure, Policy, Predicate, Requires, Stages, parse_policy,
 };
 use firedrill_verdict::{
-    Around, AuditCheck, AuditVerdict, Content, GateItem, GateRun, Imported, LoadFigures, Outcome,
-    Point, Recorded, Run, Subject, Timeline, Verdict, gate,
+    Around, AuditCheck, Content, GateItem, GateRun, Imported, Outcome, Point, Recorded, gate,
 };
 use serde_json::{Value, json};
+use support::{root, verdict};
 
 struct Truth {
     policy: String,
@@ -56,10 +57,6 @@ impl Truth {
             other => panic!("{}: {other}", self.name()),
         }
     }
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn truths() -> Vec<Truth> {
@@ -198,53 +195,6 @@ fn the_policies_say_what_the_seeds_say() {
     assert_eq!(known.len(), truths.len(), "a row is there twice");
 }
 
-fn verdict(profile: &str) -> Verdict {
-    Verdict {
-        schema_version: firedrill_verdict::SCHEMA_VERSION,
-        run: Run {
-            id: format!("run-{profile}"),
-            kind: "observe".to_owned(),
-            profile: profile.to_owned(),
-            seed: 1,
-            target: "t".to_owned(),
-            runtime: "docker".to_owned(),
-            started_at: "2026-11-20T00:00:00Z".to_owned(),
-            ended_at: "2026-11-21T00:00:00Z".to_owned(),
-            duration_ms: 86_400_000,
-            documents: [("p".to_owned(), "digest".to_owned())].into(),
-        },
-        subject: Subject {
-            name: "bot".to_owned(),
-            digest: "sha256:aa".to_owned(),
-            version: "1".to_owned(),
-            git_revision: Some("abc".to_owned()),
-            dirty: Some(false),
-            defect: None,
-        },
-        verdict: Outcome::Pass,
-        reasons: Vec::new(),
-        drills: Vec::new(),
-        soak: None,
-        audit: AuditVerdict {
-            verdict: Outcome::Pass,
-            reasons: Vec::new(),
-            accepted: 1000,
-            rejected: 0,
-            unknown: 0,
-            failed: 0,
-            states: Default::default(),
-            first_sends: 0,
-            mined: 0,
-            lost_by_restore: Default::default(),
-            checks: Vec::new(),
-        },
-        load: LoadFigures::default(),
-        timeline: Timeline::default(),
-        journal_head: String::new(),
-        not_exercised: Vec::new(),
-    }
-}
-
 /// Number of due values of a series.
 const POINTS: u64 = 240;
 
@@ -325,6 +275,7 @@ fn recorded(policy: &Policy, one: &Policy, value: &Value) -> (Vec<GateRun>, Arou
             files: Vec::new(),
             recorded: Recorded::default(),
         };
+        run.verdict.run.duration_ms = length / 1_000_000;
         let number = value.as_f64().unwrap_or_default();
         let series = &mut run.recorded.series;
         match measure {

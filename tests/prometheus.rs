@@ -69,6 +69,51 @@ fn promtool_takes_what_is_exported_and_the_shipped_rules() {
     assert!(!taken, "a check that takes anything: {said}");
 }
 
+/// `check POLICY --export-rules FILE`: what the command writes of each shipped policy is loaded as it is.
+#[test]
+fn promtool_takes_the_rules_of_every_shipped_policy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gates = support::root().join("drills/gates");
+    let policies = std::fs::read_dir(gates).expect("the policies are shipped");
+    let policies = policies.map(|entry| entry.expect("an entry is readable").path());
+    let mut written = Vec::new();
+    for policy in policies.filter(|p| p.extension().is_some_and(|e| e == "toml")) {
+        let into = folder.path().join("rules.yml");
+        let mut command = support::firedrill(&support::root());
+        command
+            .arg("check")
+            .arg(&policy)
+            .arg("--export-rules")
+            .arg(&into);
+        let ran = support::ended(&mut command);
+        let name = policy
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        if ["smoke", "catalogue"].contains(&name.as_str()) {
+            assert_eq!(
+                ran.code,
+                Some(64),
+                "it has no rule that can be written: {ran:?}"
+            );
+            continue;
+        }
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let rules = std::fs::read_to_string(&into).expect("it is written");
+        let (taken, said) = promtool_takes(&rules);
+        assert!(taken, "{name}: {said}");
+        assert!(
+            ran.out.contains("not written: "),
+            "imports can't be written: {ran:?}"
+        );
+        written.push(name);
+    }
+    written.sort();
+    let all = ["decision-template", "mm-bot", "ops-api", "spark", "vanta"];
+    assert_eq!(written, all);
+}
+
 /// Ten minutes of counters as OpenMetrics text: one server of whose answers 5 % are 5xx, and one that has
 /// never answered with one.
 fn history(end_s: u64) -> String {

@@ -19,6 +19,7 @@ fn html(verdict: &Verdict) -> String {
         journal_path: "journal.jsonl".to_owned(),
         rerun: "firedrill run".to_owned(),
         files: vec![("journal.jsonl".to_owned(), "0".repeat(64))],
+        ..Extras::default()
     };
     firedrill_report::html(verdict, None, &extras).expect("it is rendered")
 }

@@ -376,6 +376,14 @@ pub const CLASSES: &[Class] = &[
                 "0",
             ),
             row(
+                "A loop had died, and its last figures were exported for ever",
+                "a figure beside a heartbeat that stands still",
+                LOOKED,
+                "value-of-a-dead-loop",
+                INCONCLUSIVE,
+                "stale: the heartbeat stood still for",
+            ),
+            row(
                 "A misspelt key in the experiment file is accepted and ignored",
                 "`equal` for `equals`, and others",
                 FILES,
@@ -411,6 +419,14 @@ pub const CLASSES: &[Class] = &[
                 "fails-open",
                 FAIL,
                 "no-live-order-logged is PASS",
+            ),
+            row(
+                "A misspelt pattern finds nothing, as it should",
+                "the line that it is to find stands beside it",
+                FILES,
+                "misspelt-pattern",
+                REFUSED,
+                "the pattern doesn't match the line that it is to find",
             ),
             row(
                 "The duplicate query uses LIKE on a key that is a hash",

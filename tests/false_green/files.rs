@@ -42,7 +42,9 @@ equals = 503"#;
 at_most = 504"#;
     let sum = r#"count  = { op = "any" }
 equals = 20"#;
-    let cases: [(&str, &str, &str, &str, &Setting); 5] = [
+    let pattern = r#"matches = "snet transaction""#;
+    let like = r#"matches = "snet transaction", like = "sent transaction 0x12""#;
+    let cases: [(&str, &str, &str, &str, &Setting); 6] = [
         ("misspelt-key", "first-fails", "equals =", "equal =", &SMALL),
         (
             "unknown-service",
@@ -54,6 +56,7 @@ equals = 20"#;
         ("status-bound", "first-fails", check, status, &SMALL),
         ("sum-of-all", "first-fails", check, sum, &SMALL),
         ("log-not-followed", "vacuous", "id ", "id ", &NO_LOGS),
+        ("misspelt-pattern", "vacuous", pattern, like, &REFERENCE),
     ];
     let rows = Rows::of("misspelt_keys_and_checks_that_can_not_fail_are_refused");
     for (key, name, from, to, setting) in cases {
@@ -213,9 +216,15 @@ pub fn the_gate_says_what_it_exits_with() {
     let place = TempDir::new().expect("a temporary folder");
     let place = place.path();
     let rows = Rows::of("the_gate_says_what_it_exits_with");
-    let good = sealed(place, "good", Some);
-    let bad = failed(place, "bad");
-    let idle = sealed(place, "idle", |event| match event {
+    // Each in a store of its own: the gate looks at every run of the subject in a store.
+    let store = |name: &str| {
+        let store = place.join(name);
+        fs::create_dir(&store).expect("a folder is created");
+        store
+    };
+    let good = sealed(&store("store-1"), "good", Some);
+    let bad = failed(&store("store-2"), "bad");
+    let idle = sealed(&store("store-3"), "idle", |event| match event {
         Event::Op(_) => None,
         other => Some(other),
     });

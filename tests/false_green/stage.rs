@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use firedrill_journal::{Edge, EdgeKind, Event, Journal};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -200,6 +201,14 @@ impl Stage {
     /// The process that runs the drill.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a process number")
+    }
+
+    /// What happens in `hand` happens between two looks of the process that runs the drill: it stands still meanwhile.
+    pub fn unseen(&self, hand: impl FnOnce()) {
+        let pid = Pid::from_raw(self.pid()).expect("a process number");
+        kill_process(pid, Signal::STOP).expect("it is sent");
+        hand();
+        kill_process(pid, Signal::CONT).expect("it is sent");
     }
 
     pub fn dir(&self) -> &Path {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use firedrill_verdict::{AuditVerdict, LoadFigures, Outcome, Run, Subject, Timeline, Verdict};
 use serde_json::Value;
 
 /// An engine that isn't there: what must start nothing is run with it, so that an attempt shows.
@@ -124,4 +125,53 @@ pub fn lines(bytes: &[u8]) -> Vec<Range<usize>> {
         range
     })
     .collect()
+}
+
+/// A day in which all was well, as evidence of a policy's stage. No drill and no equation of the audit is in it.
+pub fn verdict(profile: &str) -> Verdict {
+    Verdict {
+        schema_version: firedrill_verdict::SCHEMA_VERSION,
+        run: Run {
+            id: format!("run-{profile}"),
+            kind: "observe".to_owned(),
+            profile: profile.to_owned(),
+            seed: 1,
+            target: "t".to_owned(),
+            runtime: "docker".to_owned(),
+            started_at: "2026-11-20T00:00:00Z".to_owned(),
+            ended_at: "2026-11-21T00:00:00Z".to_owned(),
+            duration_ms: 86_400_000,
+            documents: [("p".to_owned(), "digest".to_owned())].into(),
+        },
+        subject: Subject {
+            name: "bot".to_owned(),
+            digest: "sha256:aa".to_owned(),
+            version: "1".to_owned(),
+            git_revision: Some("abc".to_owned()),
+            dirty: Some(false),
+            defect: None,
+        },
+        verdict: Outcome::Pass,
+        reasons: Vec::new(),
+        drills: Vec::new(),
+        soak: None,
+        observe: None,
+        audit: AuditVerdict {
+            verdict: Outcome::Pass,
+            reasons: Vec::new(),
+            accepted: 1000,
+            rejected: 0,
+            unknown: 0,
+            failed: 0,
+            states: Default::default(),
+            first_sends: 0,
+            mined: 0,
+            lost_by_restore: Default::default(),
+            checks: Vec::new(),
+        },
+        load: LoadFigures::default(),
+        timeline: Timeline::default(),
+        journal_head: String::new(),
+        not_exercised: Vec::new(),
+    }
 }

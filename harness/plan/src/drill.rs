@@ -252,6 +252,9 @@ fn needs(cx: &mut Cx<'_, '_>, root: Node<'_>) -> Needs {
     }
 }
 
+/// Prefix of what the target file says that the record and the chain must say alike, where a drill names it.
+const AUDIT_SAME: &str = "audit/same/";
+
 fn catches(cx: &mut Cx<'_, '_>, root: Node<'_>, expects: &[Expect]) -> BTreeMap<String, String> {
     let Some(node) = root.node("catches") else {
         return BTreeMap::new();
@@ -261,6 +264,10 @@ fn catches(cx: &mut Cx<'_, '_>, root: Node<'_>, expects: &[Expect]) -> BTreeMap<
     let defects = target.defects.as_ref().map_or(&none, |d| &d.names);
     // Those that didn't decode were reported; naming them is no second mistake.
     let mut ids: Vec<String> = expects.iter().map(|e| e.id.clone()).collect();
+    let agreements = target.audit.same.iter();
+    let agreements: Vec<String> = agreements
+        .map(|same| format!("{AUDIT_SAME}{}", same.id))
+        .collect();
     for expect in root.nodes("expect") {
         let id = expand::id(expect).unwrap_or_default();
         let split = ids.iter().any(|known| known.starts_with(&format!("{id}/")));
@@ -272,7 +279,11 @@ fn catches(cx: &mut Cx<'_, '_>, root: Node<'_>, expects: &[Expect]) -> BTreeMap<
     for (defect, value) in node.entries() {
         known(cx.sink, "defect", defect, defects);
         if let Some(expect) = crate::node::text(value) {
-            known(cx.sink, "expectation", expect, &ids);
+            if expect.value.starts_with(AUDIT_SAME) {
+                known(cx.sink, "agreement of audit.same", expect, &agreements);
+            } else {
+                known(cx.sink, "expectation", expect, &ids);
+            }
             catches.insert(defect.owned(), expect.owned());
         }
     }

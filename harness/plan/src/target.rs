@@ -439,6 +439,7 @@ impl Places<'_> {
                 chain: None,
                 states: States::default(),
                 metrics: Vec::new(),
+                same: Vec::new(),
             };
         };
         let postgres = node.node("postgres").map(|postgres| {
@@ -448,7 +449,7 @@ impl Places<'_> {
             }
             (service, postgres.string("url"))
         });
-        for key in ["sql", "pending", "metric"] {
+        for key in ["sql", "pending", "metric", "same"] {
             if postgres.is_none() && node.has(key) {
                 let problem = Problem::new(format!("audit.{key} needs a database"));
                 sink.error(node.at(key), problem.expected("audit.postgres"));
@@ -459,6 +460,8 @@ impl Places<'_> {
             .map(|chain| self.port(sink, chain, Some(Role::Chain)));
         let metrics: Vec<Node<'_>> = node.nodes("metric");
         unique(sink, "metric", metrics.iter().filter_map(|m| m.text("id")));
+        let same = node.nodes("same");
+        unique(sink, "agreement", same.iter().filter_map(|s| s.text("id")));
         Audit {
             postgres,
             sql: node.map("sql"),
@@ -468,6 +471,10 @@ impl Places<'_> {
             metrics: metrics
                 .into_iter()
                 .filter_map(|metric| self.metric(sink, metric))
+                .collect(),
+            same: same
+                .into_iter()
+                .map(|same| agreement(sink, node, same))
                 .collect(),
         }
     }
@@ -490,6 +497,29 @@ impl Places<'_> {
             services: self.services(sink, node),
             sql: node.string("sql"),
         })
+    }
+}
+
+fn agreement(sink: &mut Sink<'_>, audit: Node<'_>, node: Node<'_>) -> Agreement {
+    let sql: BTreeMap<String, String> = audit.map("sql");
+    if let Some(table) = node.text("table") {
+        known(
+            sink,
+            "query of audit.sql",
+            table,
+            &sql.keys().collect::<Vec<_>>(),
+        );
+    }
+    if !audit.has("chain") {
+        let problem = Problem::new("audit.same needs a chain");
+        sink.error(audit.at("same"), problem.expected("audit.chain"));
+    }
+    Agreement {
+        id: node.string("id"),
+        what: node.string("what"),
+        table: node.string("table"),
+        column: node.string("column"),
+        field: node.string("field"),
     }
 }
 

@@ -153,13 +153,19 @@ fn misspelt_words_and_names() {
         "fails-open = \"mode\"",
         "fails-opn = \"mode\"",
         "fails-opn",
-        "unknown defect \"fails-opn\"; expected one of 48 names; did you mean \"fails-open\"?",
+        "unknown defect \"fails-opn\"; expected one of 60 names; did you mean \"fails-open\"?",
     );
     drill_case(
         "fails-open = \"mode\"",
         "fails-open = \"mod\"",
         "\"mod\"",
         "unknown expectation \"mod\"; expected mode or earned; did you mean \"mode\"?",
+    );
+    drill_case(
+        "fails-open = \"mode\"",
+        "fails-open = \"audit/same/price-payd\"",
+        "\"audit/",
+        "unknown agreement of audit.same \"audit/same/price-payd\"; expected audit/same/symbol-as-asked, audit/same/side-as-asked, audit/same/size-as-asked, audit/same/side-of-position or audit/same/price-paid; did you mean \"audit/same/price-paid\"?",
     );
     drill_case(
         "\"first_send\"",
@@ -534,6 +540,22 @@ fn targets() {
         "{ redis = \"mian\" }",
         "\"mian\"",
         "unknown port \"mian\"; expected main; did you mean \"main\"?",
+    );
+}
+
+#[test]
+fn what_must_be_said_alike_is_in_a_table_that_is_read() {
+    target_case(
+        "table  = \"receipt\"",
+        "table  = \"receipts\"",
+        "\"receipts\"",
+        "unknown query of audit.sql \"receipts\"; expected execution, intent, position, receipt, send, signal or transition; did you mean \"receipt\"?",
+    );
+    target_case(
+        "id     = \"side-as-asked\"",
+        "id     = \"symbol-as-asked\"",
+        "\"symbol-as-asked\"",
+        "agreement \"symbol-as-asked\" is there twice",
     );
 }
 

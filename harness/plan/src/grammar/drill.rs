@@ -357,7 +357,7 @@ pub static DRILL: Table = table(
         opt(
             "catches",
             Ty::Map(&Ty::Text),
-            "Defect = the expectation that must be the one to fail.",
+            "Defect = the expectation that must be the one to fail, or audit/same/ID of the target file's audit.same.",
         ),
         opt("env", Ty::Map(&STRINGS), "Environment by service."),
         opt(

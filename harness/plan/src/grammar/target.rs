@@ -332,6 +332,24 @@ pub(crate) static METRIC: Table = table(
         req("sql", Ty::Text, "Query whose number it must equal."),
     ],
 );
+pub(crate) static SAME: Table = table(
+    "audit.same",
+    &[
+        req("id", Ty::Id, "Unique in the target."),
+        req("what", Ty::Text, "What is claimed, in words."),
+        req(
+            "table",
+            Ty::Text,
+            "Fact name of audit.sql. A row with a column tx is compared with that transaction, any other with the transactions of its signal.",
+        ),
+        req("column", Ty::Text, "Column of the query."),
+        req(
+            "field",
+            Ty::Text,
+            "Field of the chain's event of a transaction that is in a block; events without it are not compared.",
+        ),
+    ],
+);
 pub(crate) static AUDIT: Table = table(
     "audit",
     &[
@@ -364,6 +382,11 @@ pub(crate) static AUDIT: Table = table(
             "metric",
             Ty::Some(&Ty::Table(&METRIC)),
             "Metrics that must agree with the database.",
+        ),
+        opt(
+            "same",
+            Ty::Some(&Ty::Table(&SAME)),
+            "What the database and the chain must say alike of a trade.",
         ),
     ],
 );

@@ -239,6 +239,8 @@ pub struct Audit {
     pub states: States,
     /// Metric (series text) → SQL that must agree with it after quiescence; `services`: summed over them.
     pub metrics: Vec<MetricEquation>,
+    /// What the record and the chain must say alike.
+    pub same: Vec<Agreement>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -248,6 +250,18 @@ pub struct States {
     pub not_sent: Vec<String>,
     /// Allowed transitions.
     pub transitions: Vec<(String, String)>,
+}
+
+/// A column of the record and a field of the chain that say the same thing.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    pub id: String,
+    pub what: String,
+    /// Fact name of the record, one of the keys of `sql`.
+    pub table: String,
+    pub column: String,
+    /// Field of the event `mined`.
+    pub field: String,
 }
 
 #[derive(Clone, Debug)]

@@ -117,6 +117,7 @@ pub fn target(services: Vec<Service>) -> Target {
             chain: None,
             states: States::default(),
             metrics: Vec::new(),
+            same: Vec::new(),
         },
         backup: None,
         metrics: Vec::new(),

@@ -12,6 +12,7 @@ mod metrics;
 mod names;
 mod record;
 mod restored;
+mod same;
 mod shapes;
 mod slice;
 
@@ -101,6 +102,8 @@ pub fn audit(
         .iter()
         .map(|finding| check(finding, &gaps, index, record, &history))
         .collect();
+    let same = same::checks(index, record, &target.audit.same);
+    verdict.checks.extend(same);
     if !target.audit.metrics.is_empty() {
         verdict.checks.push(metrics::check(index, target));
     }

@@ -101,7 +101,11 @@ impl<'a> Record<'a> {
 
     /// The key of the signal that a row belongs to: its own, or that of its intent.
     pub fn key_of(&self, row: &FactAt<'a>) -> Option<&'a str> {
-        row_text(row, "key").or_else(|| self.keys.get(row_text(row, "intent")?).copied())
+        row_text(row, "key").or_else(|| self.key_of_intent(row_text(row, "intent")?))
+    }
+
+    pub fn key_of_intent(&self, id: &str) -> Option<&'a str> {
+        self.keys.get(id).copied()
     }
 }
 

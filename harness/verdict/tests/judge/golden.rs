@@ -85,6 +85,27 @@ execution  = "SELECT 1"
 transition = "SELECT 1"
 position   = "SELECT 1"
 
+[[audit.same]]
+id     = "paid"
+what   = "the price is the one that was paid"
+table  = "receipt"
+column = "price"
+field  = "paid"
+
+[[audit.same]]
+id     = "side"
+what   = "it is traded as asked"
+table  = "intent"
+column = "side"
+field  = "side"
+
+[[audit.same]]
+id     = "opened"
+what   = "it is held as traded"
+table  = "position"
+column = "side"
+field  = "side"
+
 [[audit.metric]]
 id       = "agrees"
 series   = "n"
@@ -218,7 +239,7 @@ fn signals(run: &mut Run) {
         run.events.push((at + 5, Event::Op(done)));
         if n < 2 {
             submission(run, at + 10, 10 + n, n, n, true);
-            let mined = json!({"tx_hash": tag(10 + n), "from": "0xf", "nonce": n, "intent": tag(n), "status": 1, "block_number": 5});
+            let mined = json!({"tx_hash": tag(10 + n), "from": "0xf", "nonce": n, "intent": tag(n), "status": 1, "block_number": 5, "paid": 7, "side": "LONG"});
             run.fact(at + 20, FactSource::Chain, "mined", mined);
         }
     }
@@ -235,8 +256,8 @@ fn record(run: &mut Run) {
         (
             "intent",
             vec![
-                json!({"id": "0", "key": "k0", "status": "MINED"}),
-                json!({"id": "1", "key": "k1", "status": "MINED"}),
+                json!({"id": "0", "key": "k0", "status": "MINED", "side": "LONG"}),
+                json!({"id": "1", "key": "k1", "status": "MINED", "side": "LONG"}),
                 json!({"id": "2", "key": "k2", "status": "SIMULATED"}),
             ],
         ),
@@ -250,8 +271,8 @@ fn record(run: &mut Run) {
         (
             "receipt",
             vec![
-                json!({"tx": tag(10), "status": "1", "block": "5"}),
-                json!({"tx": tag(11), "status": "1", "block": "5"}),
+                json!({"tx": tag(10), "status": "1", "block": "5", "price": "7.0"}),
+                json!({"tx": tag(11), "status": "1", "block": "5", "price": "7"}),
             ],
         ),
         (
@@ -274,8 +295,8 @@ fn record(run: &mut Run) {
         (
             "position",
             vec![
-                json!({"id": "a", "opened_by": "0", "closed_by": null}),
-                json!({"id": "b", "opened_by": "1", "closed_by": null}),
+                json!({"id": "a", "opened_by": "0", "closed_by": null, "side": "LONG"}),
+                json!({"id": "b", "opened_by": "1", "closed_by": null, "side": "LONG"}),
             ],
         ),
     ];
@@ -336,6 +357,11 @@ fn part(verdict: &Verdict, judged: &Judged) -> (Outcome, String) {
         Judged::Drill => (drill.verdict, drill.reasons.join("\n")),
         Judged::Audit(id) => {
             let check = verdict.audit.checks.iter().find(|c| c.id == *id).unwrap();
+            (check.verdict, check.observed.clone())
+        }
+        Judged::Same(id) => {
+            let id = format!("same/{id}");
+            let check = verdict.audit.checks.iter().find(|c| c.id == id).unwrap();
             (check.verdict, check.observed.clone())
         }
     }

@@ -24,6 +24,8 @@ pub enum Judged {
     Fault,
     Drill,
     Audit(&'static str),
+    /// What the record and the chain must say alike.
+    Same(&'static str),
 }
 
 pub struct Rule {

@@ -283,7 +283,7 @@ impl Run {
             if executed(n) {
                 let send = json!({"tx_hash": tag(1000 + n), "from": "0xf", "nonce": n, "intent": tag(n), "first_send": true, "outcome": "accepted"});
                 self.fact(at + 20, FactSource::Chain, "submission", send);
-                let mined = json!({"tx_hash": tag(1000 + n), "from": "0xf", "nonce": n, "intent": tag(n), "first_send": false, "status": 1});
+                let mined = json!({"tx_hash": tag(1000 + n), "from": "0xf", "nonce": n, "intent": tag(n), "first_send": false, "status": 1, "effective_gas_price": 51_000_000, "symbol": "BTC-USD", "side": "LONG", "size_usdc": "10"});
                 self.fact(at + 200, FactSource::Chain, "mined", mined);
             }
         }
@@ -328,7 +328,10 @@ impl Run {
             };
             let status = steps.last().unwrap().1;
             let mut put = |table, row| tables.entry(table).or_default().push(row);
-            put("signal", json!({"key": format!("sig:{n}"), "payload": ""}));
+            put(
+                "signal",
+                json!({"key": format!("sig:{n}"), "payload": "", "symbol": "BTC-USD", "side": "LONG", "size": "10"}),
+            );
             put(
                 "intent",
                 json!({"id": id, "key": format!("sig:{n}"), "status": status, "reason": null}),
@@ -342,11 +345,14 @@ impl Run {
                     "send",
                     json!({"intent": id, "tx": tx, "outcome": "accepted"}),
                 );
-                put("receipt", json!({"tx": tx, "status": "1"}));
+                put(
+                    "receipt",
+                    json!({"tx": tx, "status": "1", "price": "51000000"}),
+                );
                 put("execution", json!({"intent": id, "tx": tx}));
                 put(
                     "position",
-                    json!({"id": tx, "opened_by": id, "closed_by": null}),
+                    json!({"id": tx, "opened_by": id, "closed_by": null, "symbol": "BTC-USD", "side": "LONG"}),
                 );
             }
         }

@@ -38,6 +38,16 @@ pub(super) fn column(
     }
 }
 
+/// A column of all rows of a table.
+fn cell(run: Run, table: &'static str, name: &'static str, value: Value) -> Run {
+    facts_edited(run, |fact| {
+        if fact.what == table {
+            fact.keys.insert(name.to_owned(), value.clone());
+        }
+        true
+    })
+}
+
 fn of_row(fact: &Fact, id: &str) -> bool {
     let names = ["id", "intent"];
     names
@@ -75,6 +85,11 @@ pub fn rules() -> Vec<Rule> {
         signals: true,
         judged: Judged::Audit(id),
         ..rule(&format!("audit-{id}"), ALIVE.to_owned())
+    };
+    let same = |id: &'static str| Rule {
+        signals: true,
+        judged: Judged::Same(id),
+        ..rule(&format!("audit-same-{id}"), ALIVE.to_owned())
     };
     let sent = |at: u64, tx: u64, nonce: u64, intent: u64| {
         move |mut run: Run| {
@@ -145,6 +160,17 @@ pub fn rules() -> Vec<Rule> {
                 sent(300, 99, 50, 0)(answered(0, OpState::Unknown, None)(run))
             })
             .missing(CHAINLESS, unattached("chain")),
+        same("paid")
+            .fail("2 of 2: ", |run| cell(run, "receipt", "price", json!("8")))
+            .missing("2 rows of `receipt` lack price", |run| {
+                cell(run, "receipt", "price", Value::Null)
+            }),
+        same("side")
+            .fail("1 of 2: k0", column("intent", "0", "side", "SHORT"))
+            .missing(CHAINLESS, unattached("chain")),
+        same("opened")
+            .fail("1 of 2: 1", column("position", "b", "side", "SHORT"))
+            .missing(UNCOLLECTED, uncollected("position")),
         of("metrics")
             .fail("the metric says 2, the database 1", |run| {
                 facts_edited(run, |fact| {

@@ -1,7 +1,7 @@
 //! Removes what runs left behind whose process is dead.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::models::ContainerSummaryStateEnum;
 use bollard::query_parameters::{
@@ -15,6 +15,8 @@ use crate::{LABEL, LABEL_KEPT};
 
 /// How long thawing a container may keep its removal waiting.
 const THAW: Duration = Duration::from_millis(500);
+/// How long the last container of a network may take to leave it.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,11 +183,19 @@ async fn wait_gone(engine: &Engine, id: &str) -> Result<bool, EngineError> {
     tokio::time::timeout(SLOW, watch).await.map_err(timeout)?
 }
 
+/// Whether it was this call that removed it. A container that another hand is removing is out of the list before it
+/// has left its network: that is waited for.
 pub(crate) async fn remove_network(engine: &Engine, id: &str) -> Result<bool, EngineError> {
-    let removal = engine.docker().remove_network(id);
-    match engine.call("removing a network", SLOW, removal).await {
-        Ok(()) => Ok(true),
-        Err(error) if error.is_gone() => Ok(false),
-        Err(error) => Err(error),
+    let until = Instant::now() + LEAVING;
+    loop {
+        let removal = engine.docker().remove_network(id);
+        match engine.call("removing a network", SLOW, removal).await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.is_gone() => return Ok(false),
+            Err(error) if !error.says("active endpoints") || Instant::now() >= until => {
+                return Err(error);
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
     }
 }

@@ -89,6 +89,37 @@ async fn the_stack_of_who_takes_the_run_up_again_is_left_alone() -> Outcome {
     Ok(())
 }
 
+async fn docker(args: &[&str]) -> Outcome {
+    let output = Command::new("docker").args(args).output().await?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into()),
+    }
+}
+
+/// A container that another hand is removing leaves its network after it has left the list.
+#[tokio::test]
+async fn a_network_that_is_still_being_left_is_waited_for() -> Outcome {
+    let engine = Engine::connect().await?;
+    let helper = common::helper()?;
+    let target = common::target(vec![common::redis()]);
+    images::provision(&engine, &target, &helper, &mut |_| {}).await?;
+    let run_id = format!("test-left-{}", std::process::id());
+    let label = format!("firedrill={run_id}");
+    docker(&["network", "create", "--label", &label, &run_id]).await?;
+    // Not listed under the run's label, as one that is going isn't listed any more.
+    let run = ["run", "--detach", "--network", &run_id, "--name", &run_id];
+    docker(&[&run[..], &["firedrill-redis:7", "redis-server"]].concat()).await?;
+    let leaving = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        docker(&["rm", "--force", &run_id]).await
+    };
+    let (swept, left) = tokio::join!(sweep_run(&engine, &run_id), leaving);
+    left?;
+    assert_eq!(swept?.networks, 1);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_janitor_that_is_told_so_leaves_without_a_touch() -> Outcome {
     let run_id = format!("test-done-{}", std::process::id());

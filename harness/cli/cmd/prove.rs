@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use firedrill_plan::Drill;
 use firedrill_report::{SensitivityCell, sensitivity_html, sensitivity_markdown};
 use firedrill_verdict::{DrillVerdict, FaultVerdict, Outcome, Verdict};
 
@@ -50,21 +51,13 @@ pub async fn prove(args: ProveArgs) -> Result<Exit, Stop> {
     let ready = Arc::new(ready.map_err(|_| Stop::Interrupted)??);
     let folder = common.out.join(evidence::run_id("prove", plan.seed));
     let mut jobs = Vec::new();
-    let mut wanted: Vec<(String, Option<String>, Option<String>)> = Vec::new();
-    for drill in &plan.drills {
-        let name = drill.value.name.clone();
-        wanted.push((name.clone(), None, None));
-        for (defect, expectation) in &drill.value.catches {
-            wanted.push((
-                name.clone(),
-                Some(defect.clone()),
-                Some(expectation.clone()),
-            ));
-        }
-    }
-    // All honest runs first: a defect proves nothing about a drill that is red anyway.
-    wanted.sort_by_key(|(_, defect, _)| defect.is_some());
-    for (name, defect, _) in &wanted {
+    let wanted = wanted(plan.drills.iter().map(|d| &d.value));
+    for Wanted {
+        drill: name,
+        defect,
+        ..
+    } in &wanted
+    {
         let dir = folder
             .join(name)
             .join(defect.as_deref().unwrap_or("honest"));
@@ -80,24 +73,54 @@ pub async fn prove(args: ProveArgs) -> Result<Exit, Stop> {
     let done = run::all(jobs, &ready, run::width(&run_args), &mut |_| false).await;
     let mut cells = Vec::new();
     let mut honest: BTreeMap<String, Verdict> = BTreeMap::new();
-    for ((drill, defect, expectation), result) in wanted.into_iter().zip(done) {
+    for (one, result) in wanted.into_iter().zip(done) {
         let verdict = match result {
             Some(Ok(done)) if !done.interrupted => done.verdict,
             Some(Ok(_)) | None => return Ok(Exit::Interrupted),
             Some(Err(stop)) => return Err(stop),
         };
-        let clean = honest.get(&drill);
-        let cell = judge(drill.clone(), defect, expectation, &verdict, clean);
+        let clean = honest.get(&one.drill);
+        let cell = judge(&one, &verdict, clean);
         if cell.defect.is_none() && cell.as_it_should_be {
-            honest.insert(drill, verdict);
+            honest.insert(one.drill, verdict);
         }
         cells.push(cell);
     }
+    // Drill by drill, the honest run of each at its head; the sort keeps the order within a drill.
+    cells.sort_by(|a, b| a.drill.cmp(&b.drill));
     write(&folder, &cells)?;
     match cells.iter().all(|cell| cell.as_it_should_be) {
         true => Ok(Exit::Pass),
         false => Ok(Exit::Fail),
     }
+}
+
+/// One run: a drill with a defect and the check that must fail, or with the honest bot.
+struct Wanted {
+    drill: String,
+    defect: Option<String>,
+    expectation: Option<String>,
+}
+
+/// All honest runs first: a defect proves nothing about a drill that is red anyway. Then one defect of each drill in
+/// turn, for runs of one drill put their bursts at the same moments, and would be short of processors together.
+fn wanted<'a>(drills: impl Iterator<Item = &'a Drill>) -> Vec<Wanted> {
+    let mut wanted: Vec<(usize, Wanted)> = Vec::new();
+    for drill in drills {
+        let name = &drill.name;
+        let honest = std::iter::once((None, None));
+        let caught = drill.catches.iter().map(|(d, e)| (Some(d), Some(e)));
+        for (turn, (defect, expectation)) in honest.chain(caught).enumerate() {
+            let one = Wanted {
+                drill: name.clone(),
+                defect: defect.cloned(),
+                expectation: expectation.cloned(),
+            };
+            wanted.push((turn, one));
+        }
+    }
+    wanted.sort_by_key(|(turn, _)| *turn);
+    wanted.into_iter().map(|(_, one)| one).collect()
 }
 
 fn write(folder: &Path, cells: &[SensitivityCell]) -> Result<(), Stop> {
@@ -114,15 +137,9 @@ fn write(folder: &Path, cells: &[SensitivityCell]) -> Result<(), Stop> {
 }
 
 /// `clean` is the honest bot's run of the same drill, if there was nothing wrong with it.
-fn judge(
-    drill: String,
-    defect: Option<String>,
-    expectation: Option<String>,
-    verdict: &Verdict,
-    clean: Option<&Verdict>,
-) -> SensitivityCell {
+fn judge(one: &Wanted, verdict: &Verdict, clean: Option<&Verdict>) -> SensitivityCell {
     let worst_margin = verdict.drills.first().and_then(|d| d.worst_margin);
-    let (as_it_should_be, reason) = match &expectation {
+    let (as_it_should_be, reason) = match &one.expectation {
         None => match verdict.verdict {
             Outcome::Pass => with_room(worst_margin),
             other => (
@@ -133,9 +150,9 @@ fn judge(
         Some(id) => caught(id, verdict, clean),
     };
     SensitivityCell {
-        drill,
-        defect,
-        expectation,
+        drill: one.drill.clone(),
+        defect: one.defect.clone(),
+        expectation: one.expectation.clone(),
         as_it_should_be,
         reason,
         worst_margin,
@@ -180,19 +197,31 @@ fn caught(expectation: &str, verdict: &Verdict, clean: Option<&Verdict>) -> (boo
             format!("precondition {}: {}", check.id, check.observed),
         );
     }
-    match drill.checks.iter().find(|c| c.id == expectation) {
+    match check(expectation, verdict, drill) {
         None => (false, format!("there is no check {expectation}")),
-        Some(check) if check.verdict == Outcome::Fail => {
-            (true, format!("{}{unmet}", check.observed))
-        }
-        Some(check) => (
+        Some((Outcome::Fail, observed)) => (true, format!("{observed}{unmet}")),
+        Some((other, observed)) => (
             false,
-            format!(
-                "{expectation} is {}: {}",
-                check.verdict.word(),
-                check.observed
-            ),
+            format!("{expectation} is {}: {observed}", other.word()),
         ),
+    }
+}
+
+/// A check of the drill, or one of the audit.
+fn check<'a>(
+    id: &str,
+    verdict: &'a Verdict,
+    drill: &'a DrillVerdict,
+) -> Option<(Outcome, &'a str)> {
+    match id.strip_prefix("audit/") {
+        Some(id) => {
+            let check = verdict.audit.checks.iter().find(|c| c.id == id)?;
+            Some((check.verdict, &check.observed))
+        }
+        None => {
+            let check = drill.checks.iter().find(|c| c.id == id)?;
+            Some((check.verdict, &check.observed))
+        }
     }
 }
 

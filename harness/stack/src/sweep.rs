@@ -19,34 +19,38 @@ const THAW: Duration = Duration::from_millis(500);
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// What was removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     pub containers: usize,
     pub networks: usize,
+    /// Why something of a run that died could not be removed. It hinders no other run.
+    pub left: Vec<String>,
 }
 
 /// Removes what carries our label and whose owner is dead. Touches nothing of live runs.
 pub async fn sweep(engine: &Engine) -> Result<Swept, EngineError> {
-    remove(engine, LABEL, |labels| {
+    let removed = remove(engine, LABEL, |labels| {
         let kept = labels.contains_key(LABEL_KEPT);
         !kept && Owner::from_labels(labels).is_some_and(|owner| owner.is_dead())
-    })
-    .await
+    });
+    let (mut swept, left) = removed.await?;
+    swept.left = left.iter().map(ToString::to_string).collect();
+    Ok(swept)
 }
 
 /// Removes what was left running on purpose and whose maker is gone. A run that will be kept but
 /// is still going on is not touched.
 pub async fn sweep_kept(engine: &Engine) -> Result<Swept, EngineError> {
-    remove(engine, LABEL, |labels| {
+    let removed = remove(engine, LABEL, |labels| {
         let kept = labels.contains_key(LABEL_KEPT);
         kept && Owner::from_labels(labels).is_some_and(|owner| owner.is_dead())
-    })
-    .await
+    });
+    all(removed.await?)
 }
 
 /// Removes everything of one run, whoever owns it.
 pub async fn sweep_run(engine: &Engine, run_id: &str) -> Result<Swept, EngineError> {
-    remove(engine, &format!("{LABEL}={run_id}"), |_| true).await
+    all(remove(engine, &format!("{LABEL}={run_id}"), |_| true).await?)
 }
 
 /// Removes what that owner made for a run. Another one may have taken the run up again by now.
@@ -55,17 +59,23 @@ pub(crate) async fn sweep_owned(
     run_id: &str,
     owner: &Owner,
 ) -> Result<Swept, EngineError> {
-    remove(engine, &format!("{LABEL}={run_id}"), |labels| {
+    let label = format!("{LABEL}={run_id}");
+    let removed = remove(engine, &label, |labels| {
         Owner::from_labels(labels).as_ref() == Some(owner)
-    })
-    .await
+    });
+    all(removed.await?)
+}
+
+/// Nothing may be left.
+fn all((swept, left): (Swept, Vec<EngineError>)) -> Result<Swept, EngineError> {
+    left.into_iter().next().map_or(Ok(swept), Err)
 }
 
 async fn remove(
     engine: &Engine,
     label: &str,
     doomed: impl Fn(&HashMap<String, String>) -> bool,
-) -> Result<Swept, EngineError> {
+) -> Result<(Swept, Vec<EngineError>), EngineError> {
     let filters = HashMap::from([("label", vec![label])]);
     let docker = engine.docker();
     let options = ListContainersOptionsBuilder::new()
@@ -101,17 +111,20 @@ async fn remove(
         }
         remove_container(engine, id).await
     });
-    let containers = count(join_all(removing).await)?;
+    let mut left = Vec::new();
+    let containers = count(join_all(removing).await, &mut left);
     let ids = networks?.into_iter().filter_map(|network| {
         let labels = network.labels.unwrap_or_default();
         network.id.filter(|_| doomed(&labels))
     });
     let ids: Vec<String> = ids.collect();
     let removed = join_all(ids.iter().map(|id| remove_network(engine, id))).await;
-    Ok(Swept {
+    let swept = Swept {
         containers,
-        networks: count(removed)?,
-    })
+        networks: count(removed, &mut left),
+        left: Vec::new(),
+    };
+    Ok((swept, left))
 }
 
 /// What is frozen is thawed before it is removed: removing takes long enough that others would meet it frozen.
@@ -124,9 +137,15 @@ async fn thaw(engine: &Engine, id: &str) {
     }
 }
 
-fn count(removed: Vec<Result<bool, EngineError>>) -> Result<usize, EngineError> {
-    let removed: Result<Vec<bool>, EngineError> = removed.into_iter().collect();
-    Ok(removed?.into_iter().filter(|one| *one).count())
+fn count(removed: Vec<Result<bool, EngineError>>, left: &mut Vec<EngineError>) -> usize {
+    let mut count = 0;
+    for one in removed {
+        match one {
+            Ok(removed) => count += usize::from(removed),
+            Err(error) => left.push(error),
+        }
+    }
+    count
 }
 
 /// Whether it was this call that removed it. Removing what is gone, or going, is no error.

@@ -65,6 +65,7 @@ pub(crate) fn profile(
         disk_max: root.size("disk_max").unwrap_or(DISK_MAX),
         class: root.string("class"),
         settle: root.duration("settle").unwrap_or(SETTLE),
+        look_ahead: root.number("look_ahead"),
         watches,
         catches,
     })

@@ -42,6 +42,11 @@ pub static PROFILE: Table = Table {
             Ty::Duration,
             "After a fault's healing this much more isn't quiet yet; 10 s by default.",
         ),
+        opt(
+            "look_ahead",
+            Ty::Int { min: 1, max: 1_000 },
+            "A soak's trends are followed that many times its own length and no further; to their horizons by default.",
+        ),
         ACCEPT,
         req("load", Ty::Table(&SOAK_LOAD), "Background load."),
         opt(

@@ -33,6 +33,8 @@ pub struct Profile {
     pub class: String,
     /// After a fault's healing this much more isn't quiet yet.
     pub settle: Duration,
+    /// A soak says nothing about more than that many times its own length, however far its watches look.
+    pub look_ahead: Option<f64>,
     /// Series that are watched over the whole soak.
     pub watches: Vec<Watch>,
     /// Defect name → the watch that must be among those to fail: its id, or the part before the slash.

@@ -252,6 +252,17 @@ pub struct States {
     pub transitions: Vec<(String, String)>,
 }
 
+/// The tables that the audit's equations read, in the order in which they are read: whose a row is, is known from the
+/// tables before.
+pub const RECORD_ORDER: [&str; 6] = [
+    "intent",
+    "send",
+    "receipt",
+    "execution",
+    "transition",
+    "position",
+];
+
 /// A column of the record and a field of the chain that say the same thing.
 #[derive(Clone, Debug)]
 pub struct Agreement {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firedrill_journal::{FactSource, StreamState};
-use firedrill_plan::MetricEquation;
+use firedrill_plan::{MetricEquation, RECORD_ORDER};
 use serde_json::json;
 
 use crate::recorder::Recorder;
@@ -69,8 +69,13 @@ pub async fn collect(world: &Arc<World>) {
         }
     };
     recorder.stream("sql", StreamState::Attached, None).await;
-    for (table, query) in &world.target.audit.sql {
-        collect_table(world, &store, table, query).await;
+    let sql = &world.target.audit.sql;
+    let first = RECORD_ORDER.into_iter().filter(|t| sql.contains_key(*t));
+    let rest = sql.keys().map(String::as_str);
+    for table in first.chain(rest.filter(|t| !RECORD_ORDER.contains(t))) {
+        if let Some(query) = sql.get(table) {
+            collect_table(world, &store, table, query).await;
+        }
     }
     for equation in &world.target.audit.metrics {
         collect_metric(world, &store, equation).await;
@@ -109,7 +114,8 @@ async fn record_rows(
     let mut rows = store.rows(query, DEADLINE).await?;
     let mut count = 0;
     while let Some(row) = rows.next().await? {
-        let clean = |(k, v): (String, String)| (k, json!(recorder.clean(&v)));
+        // A column without a value is told from one that isn't there.
+        let clean = |(k, v): (String, Option<String>)| (k, json!(v.map(|v| recorder.clean(&v))));
         let keys = row.into_iter().map(clean).collect();
         recorder.fact_map(FactSource::Sql, table, at_ns, keys).await;
         count += 1;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryStream};
 
-pub type Row = BTreeMap<String, String>;
+/// Column to value, where it holds one.
+pub type Row = BTreeMap<String, Option<String>>;
 
 /// A connection and the task that serves it.
 pub struct Store {
@@ -46,12 +47,16 @@ impl Store {
         Ok(Self { client, served })
     }
 
-    /// All rows of a query that has few.
-    pub async fn query(&self, sql: &str, deadline: Duration) -> Result<Vec<Row>, String> {
+    /// All rows of a query that has few, without the columns that hold nothing.
+    pub async fn query(
+        &self,
+        sql: &str,
+        deadline: Duration,
+    ) -> Result<Vec<BTreeMap<String, String>>, String> {
         let mut answers = self.rows(sql, deadline).await?;
         let mut rows = Vec::new();
         while let Some(row) = answers.next().await? {
-            rows.push(row);
+            rows.push(row.into_iter().filter_map(|(k, v)| Some((k, v?))).collect());
         }
         Ok(rows)
     }
@@ -116,6 +121,6 @@ fn refused(error: &tokio_postgres::Error) -> String {
 fn to_map(row: &tokio_postgres::SimpleQueryRow) -> Row {
     let columns = row.columns().iter().enumerate();
     columns
-        .filter_map(|(i, c)| Some((c.name().to_owned(), row.get(i)?.to_owned())))
+        .map(|(i, c)| (c.name().to_owned(), row.get(i).map(str::to_owned)))
         .collect()
 }

@@ -344,6 +344,13 @@ pub enum EndReason {
     Failed,
 }
 
+impl Header {
+    /// The document at `path`.
+    pub fn document(&self, path: &str) -> Option<&Document> {
+        self.documents.iter().find(|d| d.path == path)
+    }
+}
+
 impl Event {
     /// Name of the event's type, as in the stored form.
     pub fn kind(&self) -> &'static str {

@@ -6,6 +6,7 @@
 //! What this crate must not know: who writes a journal and who judges one. It has no opinion on
 //! what an event means, takes no clock of its own and never compares a value with a bound.
 
+mod ahead;
 mod event;
 mod reader;
 mod writer;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::ahead::{Ahead, Step};
 use crate::writer::segment;
 use crate::{Envelope, Event, GENESIS, Header, PLAIN, SCHEMA, SEGMENTS, sha256_hex};
 
@@ -47,7 +48,8 @@ pub struct Journal {
     pub head: String,
 }
 
-/// The trusted lines of a journal, one by one, in bounded memory.
+/// The trusted lines of a journal, one by one, in bounded memory. A journal in segments is unpacked and decoded on
+/// threads of its own, ahead of whoever asks.
 ///
 /// Reading ends at the first line that is cut, malformed, out of sequence or not chained to the line
 /// before it; what follows is not looked at, for it can't be trusted. One exception: a segment that
@@ -64,6 +66,14 @@ pub struct Lines {
     ended: Option<crate::End>,
     over: bool,
     truncation: Option<Truncation>,
+    ahead: Reading,
+}
+
+/// Whether lines are read ahead. The first one never is: many ask for no more.
+enum Reading {
+    Plain,
+    Later,
+    Ahead(Ahead),
 }
 
 /// Where a journal's trusted lines end: what a writer needs to go on.
@@ -90,8 +100,9 @@ pub fn open(run: &Path) -> Result<Lines, ReadError> {
     let path = find(run).unwrap_or_else(|| run.join(PLAIN));
     match path.is_dir() {
         true => {
-            let source = open_segment(&path, 1)?;
-            Ok(Lines::of(source, Some(path)))
+            let mut lines = Lines::of(open_segment(&path, 1)?, Some(path));
+            lines.ahead = Reading::Later;
+            Ok(lines)
         }
         false => Ok(Lines::of(open_plain(&path)?, None)),
     }
@@ -159,14 +170,17 @@ impl Iterator for Lines {
     type Item = Envelope;
 
     fn next(&mut self) -> Option<Envelope> {
-        while !self.over {
-            match self.line() {
-                Ok(Some(envelope)) => return Some(envelope),
-                Ok(None) => {}
-                Err(why) => return self.cut(why),
-            }
+        if let (Reading::Later, Some(folder)) = (&self.ahead, &self.segments)
+            && self.seq == 1
+        {
+            let mut ahead = Ahead::of(folder);
+            // The first line was read already.
+            self.ahead = match ahead.step() {
+                Step::Line(_) => Reading::Ahead(ahead),
+                _ => Reading::Plain,
+            };
         }
-        None
+        self.next_ahead()
     }
 }
 
@@ -182,6 +196,53 @@ impl Lines {
             ended: None,
             over: false,
             truncation: None,
+            ahead: Reading::Plain,
+        }
+    }
+
+    /// The same lines, none of them read ahead.
+    #[cfg(test)]
+    pub(crate) fn plain(mut self) -> Self {
+        self.ahead = Reading::Plain;
+        self
+    }
+
+    /// The next line in its turn.
+    fn plainly(&mut self) -> Option<Envelope> {
+        while !self.over {
+            match self.line() {
+                Ok(Some(envelope)) => return Some(envelope),
+                Ok(None) => {}
+                Err(why) => return self.cut(why),
+            }
+        }
+        None
+    }
+
+    /// The next line of those that are read ahead, as long as they are in order.
+    fn next_ahead(&mut self) -> Option<Envelope> {
+        let Reading::Ahead(ahead) = &mut self.ahead else {
+            return self.plainly();
+        };
+        match ahead.step() {
+            Step::Line(line) => Some(*line),
+            Step::Whole(whole) => {
+                self.ahead = Reading::Plain;
+                self.over = true;
+                self.seq = whole.lines;
+                self.head = whole.head;
+                self.counts = whole.counts;
+                self.number = whole.segment;
+                None
+            }
+            Step::Odd(given) => {
+                self.ahead = Reading::Plain;
+                // What was given was in order, and one line was read before.
+                for _ in 1..given {
+                    self.plainly()?;
+                }
+                self.plainly()
+            }
         }
     }
 
@@ -190,7 +251,12 @@ impl Lines {
         self.truncation.as_ref()
     }
 
-    /// Where the trusted lines end, so far.
+    /// SHA-256 of the last trusted line, once that has come.
+    pub fn head(&self) -> &str {
+        &self.head
+    }
+
+    /// Where the trusted lines end. To be asked when the last of them has come.
     pub fn position(&self) -> Position {
         Position {
             seq: self.seq,
@@ -328,10 +394,5 @@ impl Journal {
             Some(Event::End(end)) => Some(end),
             _ => None,
         }
-    }
-
-    /// Text of the document at `path`.
-    pub fn document(&self, path: &str) -> Option<&crate::Document> {
-        self.header.documents.iter().find(|d| d.path == path)
     }
 }

@@ -174,3 +174,45 @@ fn a_part_goes_on_after_a_cut_and_only_a_part_may() {
         assert_eq!(journal.events.len(), if part { 4 } else { 2 });
     }
 }
+
+/// All that a reader says of a journal.
+fn told(mut lines: Lines) -> (Vec<Envelope>, Option<Truncation>, Position) {
+    let all = (&mut lines).collect();
+    (all, lines.truncation().cloned(), lines.position())
+}
+
+#[test]
+fn read_ahead_or_line_by_line_a_journal_says_the_same() {
+    let run = folder();
+    recorded(run.path());
+    let segments: Vec<_> = (1..=4)
+        .map(|n| run.path().join(format!("journal/{n:06}.jsonl.zst")))
+        .collect();
+    let texts: Vec<Vec<u8>> = segments
+        .iter()
+        .map(|path| zstd::decode_all(&fs::read(path).expect("readable")[..]).expect("unpacked"))
+        .collect();
+    let both = |what: &str| {
+        let plain = told(open(run.path()).expect("readable").plain());
+        assert_eq!(told(open(run.path()).expect("readable")), plain, "{what}");
+        plain
+    };
+    let (all, cut, _) = both("as it was written");
+    assert_eq!((all.len(), cut), (42, None));
+    let mut damaged = 0;
+    for (path, text) in segments.iter().zip(&texts) {
+        for at in (0..text.len()).step_by(37) {
+            for byte in [b'0', b'"', b'\n', b'{'] {
+                let mut changed = text.clone();
+                changed[at] = byte;
+                let packed = zstd::encode_all(&changed[..], 1).expect("packed");
+                fs::write(path, packed).expect("written");
+                let (_, cut, _) = both(&format!("{} with {byte} at {at}", path.display()));
+                damaged += usize::from(cut.is_some());
+            }
+        }
+        fs::write(path, zstd::encode_all(&text[..], 1).expect("packed")).expect("written");
+    }
+    assert!(damaged > 500, "{damaged}");
+    assert_eq!(both("put back").1, None);
+}

@@ -25,6 +25,8 @@ mod exit;
 mod gates;
 #[path = "tamper/kinds.rs"]
 mod kinds;
+#[path = "../harness/cli/logs.rs"]
+mod logs;
 #[allow(dead_code)]
 #[path = "../harness/cli/planned.rs"]
 mod planned;

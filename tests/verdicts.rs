@@ -147,7 +147,7 @@ fn recorded_defects_are_caught_by_the_check_that_is_named_for_them() {
         let Some(defect) = &journal.header.subject.defect else {
             continue;
         };
-        let plans = firedrill_verdict::Plans::of(&journal).expect("its files are readable");
+        let plans = firedrill_verdict::Plans::of(&journal.header).expect("its files are readable");
         let named = plans.drills[0]
             .catches
             .get(defect)

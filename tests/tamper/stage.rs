@@ -84,13 +84,12 @@ pub fn thaw(folder: &Path) {
 
 /// Renders and seals what a folder's journal says, as the program does at a run's end.
 pub fn seal(folder: &Path) {
-    let journal = firedrill_journal::read_run(folder).expect("the journal is readable");
-    let verdict = firedrill_verdict::judge(&journal);
-    let run = journal.header.run.id.clone();
+    let judged = evidence::judged(folder, true).expect("the journal is readable");
+    let run = judged.journal.header.run.id.clone();
     let store = folder.parent().expect("a store");
-    let context = context::gather(store, folder, &verdict);
-    evidence::render(folder, &journal, &verdict, &context).expect("it is rendered");
-    evidence::seal(folder, &run, &journal.head).expect("it is sealed");
+    let context = context::gather(store, folder, &judged.verdict);
+    evidence::render(folder, &judged, &context).expect("it is rendered");
+    evidence::seal(folder, &run, &judged.journal.head).expect("it is sealed");
 }
 
 fn ledger(folder: &Path, run: &str) {
@@ -169,10 +168,9 @@ pub fn conclude(folder: &Path, drills: &[(String, String)]) {
         .iter()
         .map(|(drill, _)| {
             let part = folder.join(drill);
-            let journal = firedrill_journal::read_run(&part).expect("a journal");
-            let verdict = firedrill_verdict::judge(&journal);
-            let extras = evidence::extras(&part, &journal, &verdict).expect("a run's context");
-            (verdict, extras)
+            let judged = evidence::judged(&part, false).expect("a journal");
+            let extras = evidence::extras(&part, &judged).expect("a run's context");
+            (judged.verdict, extras)
         })
         .collect();
     for (name, text) in evidence::overview(&judged).expect("it is rendered") {

@@ -37,6 +37,7 @@ fn watch(id: &str, verdict: Outcome) -> WatchVerdict {
             verdict,
             limit: 12.0,
             horizon_h: 24.0,
+            sight_h: 24.0,
             slope_per_h: Some(slope),
             shift_per_fault: None,
             level: Some(14.0),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use firedrill_journal::FactSource;
-use firedrill_plan::{Edge, EdgeRef, Fault, FaultKind, Observe, Pace, Phase, When};
+use firedrill_plan::{Edge, EdgeRef, Expect, Fault, FaultKind, Observe, Pace, Phase, When};
 use serde_json::Value;
 
 use crate::checks::judge_check;
 use crate::facts::{stream_gap, text};
 use crate::index::{Edges, Moment, QUIESCE};
-use crate::model::{CheckVerdict, DrillVerdict, FaultVerdict, Outcome};
+use crate::model::{CheckVerdict, DrillVerdict, FaultVerdict, NeedVerdict, Outcome};
 use crate::needs::judge_needs;
 use crate::operators::Span;
 use crate::window::Scene;
@@ -27,8 +27,22 @@ const BY_SIGKILL: i64 = 137;
 const UNFELT: &str =
     "nothing of the target passed through it: it touched no connection but that of its own proof";
 
-/// Judges one episode of the run.
+/// What was found out about an episode while its lines were there. A check that needs the record, which is read when
+/// the run is over, is still open.
+pub struct Looked {
+    reasons: Vec<(Outcome, String)>,
+    faults: Vec<FaultVerdict>,
+    needs: Vec<NeedVerdict>,
+    checks: Vec<Option<CheckVerdict>>,
+}
+
+/// Judges one episode of the run, all of whose lines are there.
 pub fn judge_drill(scene: &Scene<'_>, pace: Option<Pace>) -> DrillVerdict {
+    conclude(scene, look(scene, pace, |_| false))
+}
+
+/// Looks at an episode; `open` checks are left for its conclusion.
+pub fn look(scene: &Scene<'_>, pace: Option<Pace>, open: impl Fn(&Expect) -> bool) -> Looked {
     let mut reasons: Vec<(Outcome, String)> = Vec::new();
     let mut faults = Vec::new();
     for phase in &scene.drill.phases {
@@ -55,8 +69,28 @@ pub fn judge_drill(scene: &Scene<'_>, pace: Option<Pace>) -> DrillVerdict {
         let why = format!("needs {expected}; observed {observed}");
         reasons.push((need.verdict, why));
     }
-    let expects = &scene.drill.expects;
-    let checks: Vec<CheckVerdict> = expects.iter().map(|e| judge_check(scene, e)).collect();
+    let judged = |e: &Expect| (!open(e)).then(|| judge_check(scene, e));
+    Looked {
+        reasons,
+        faults,
+        needs,
+        checks: scene.drill.expects.iter().map(judged).collect(),
+    }
+}
+
+/// Judges what is open, and says what all of it comes to.
+pub fn conclude(scene: &Scene<'_>, looked: Looked) -> DrillVerdict {
+    let Looked {
+        mut reasons,
+        faults,
+        needs,
+        checks,
+    } = looked;
+    let checks: Vec<CheckVerdict> = checks
+        .into_iter()
+        .zip(&scene.drill.expects)
+        .map(|(judged, expect)| judged.unwrap_or_else(|| judge_check(scene, expect)))
+        .collect();
     if checks.is_empty() {
         let why = "the drill checks nothing".to_owned();
         reasons.push((Outcome::Inconclusive, why));

@@ -1,8 +1,9 @@
 //! Facts: which ones a selector means, and whether their stream could have been silent unseen.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use firedrill_journal::{FactSource, OpState, SignalRef, StreamState};
+use firedrill_journal::{Fact, FactSource, OpState, SignalRef, StreamState};
 use firedrill_plan::{FactSelector, FieldBound};
 use serde_json::Value;
 
@@ -371,31 +372,50 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
     let mut bounds = Bounds::new(fields)?;
     let mut found = Found {
         gap: scene.record.gap(table),
-        looked_at: rows.len() as u64,
+        looked_at: scene.record.count(table),
         ..Found::default()
     };
     for column in columns.keys() {
-        if !rows.is_empty() && !rows.iter().any(|r| r.fact.keys.contains_key(column)) {
+        if scene.record.count(table) > 0 && !scene.record.has(table, column) {
             return Err(format!("{table} rows hold no column `{column}`"));
         }
     }
     for row in rows {
-        let fits = columns
-            .iter()
-            .all(|(name, wanted)| row.fact.keys.get(name).is_some_and(|v| value(v) == *wanted));
         let key = scene.record.key_of(row);
         let signal = key.and_then(|k| scene.index.signals.get(k));
-        let meant = match signal {
-            Some(s) if signals_of.is_empty() => came_from(scene, s, origin),
-            Some(s) => sent_in(scene, s, signals_of) && came_from(scene, s, origin),
-            None => signals_of.is_empty() && origin.is_none(),
-        };
+        let sent = signal.map(|s| (s.episode as usize, s.phase.as_str(), s.origin.as_str()));
+        let fits = row_fits(row.fact, columns);
+        let meant = is_meant(sent, scene.episode, signals_of, origin.as_deref());
         if fits && meant && bounds.hold(row) {
             found.hits.push(hit(row, quote(key.unwrap_or(table))));
         }
     }
     found.gap = found.gap.or(bounds.gap());
     Ok(found)
+}
+
+/// Whether a row's columns say what is asked for.
+pub fn row_fits(row: &Fact, columns: &BTreeMap<String, String>) -> bool {
+    columns
+        .iter()
+        .all(|(name, wanted)| row.keys.get(name).is_some_and(|v| value(v) == *wanted))
+}
+
+/// Whether an episode's selector means a signal that was sent in that episode and phase, by that origin; or nobody
+/// knows of it, and it isn't asked.
+pub fn is_meant(
+    sent: Option<(usize, &str, &str)>,
+    episode: usize,
+    signals_of: &[String],
+    origin: Option<&str>,
+) -> bool {
+    match sent {
+        None => signals_of.is_empty() && origin.is_none(),
+        Some((of, phase, by)) => {
+            let phases = signals_of.is_empty() || signals_of.iter().any(|p| p == phase);
+            of == episode && phases && origin.is_none_or(|o| o == by)
+        }
+    }
 }
 
 fn hit(at: &FactAt<'_>, text: String) -> Hit {

@@ -1,78 +1,115 @@
 //! Values beside a heartbeat that stands still: a loop that has died leaves its last ones behind, and a
 //! page that still answers shows them for ever. They say nothing about the moment at which they were read.
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::collections::HashMap;
 
-use firedrill_journal::{Journal, SampleResult};
+use firedrill_journal::SampleResult;
 use firedrill_plan::{HEARTBEAT_FIELD, Probe, ProbeKind};
 
 use crate::checks::nanos;
-use crate::index::{Index, SampleAt, Stale};
+use crate::index::Index;
 use crate::plans::Plans;
 use crate::predicate::number_of;
+use crate::words::ms;
 
 /// Marks the samples whose heartbeat had stood still for longer than it may.
 pub fn mark_stale(index: &mut Index<'_>, plans: &Plans) {
     for (id, still_max) in limits(plans) {
-        if let Some(samples) = index.samples.get_mut(id) {
-            mark(samples, nanos(still_max));
+        let mut heart = Heart::new(still_max);
+        for at in index.samples.get_mut(id).into_iter().flatten() {
+            let due = at.sample.due_ns;
+            let end = due.saturating_add(at.sample.took_ns);
+            at.stale = heart.see(beat_of(&at.sample.result), due, end);
         }
     }
 }
 
-/// Journal lines of the samples, of those probes, whose heartbeat had stood still for longer than it may or wasn't
-/// there. A journal without plans has no probe that a heartbeat vouches for.
-pub fn stale_lines(journal: &Journal, wanted: impl Fn(&str) -> bool) -> HashSet<u64> {
-    let Ok(plans) = Plans::of(journal) else {
-        return HashSet::new();
-    };
-    if !limits(&plans).keys().any(|id| wanted(id)) {
-        return HashSet::new();
-    }
-    let mut index = Index::build(journal);
-    mark_stale(&mut index, &plans);
-    let samples = index.samples.values().flatten();
-    let stale = samples.filter(|at| at.stale.is_some());
-    stale.map(|at| at.seq).collect()
-}
-
-/// How long each heartbeat may stand still, by the probe that it vouches for.
-fn limits(plans: &Plans) -> HashMap<&str, Duration> {
+/// How long each heartbeat may stand still, in nanoseconds, by the probe that it vouches for.
+pub fn limits(plans: &Plans) -> HashMap<&str, u64> {
     let watches = plans.profile.iter().flat_map(|p| &p.watches);
     let probes = plans.drills.iter().flat_map(|d| &d.probes);
     let all = probes.chain(watches.map(|w| &w.probe));
-    all.filter_map(limit).collect()
+    all.filter_map(|probe| Some((probe.id.as_str(), still_max(probe)?)))
+        .collect()
 }
 
-fn limit(probe: &Probe) -> Option<(&str, Duration)> {
+/// The same of one probe.
+pub fn still_max(probe: &Probe) -> Option<u64> {
     match &probe.kind {
-        ProbeKind::Metrics { heartbeat, .. } => {
-            Some((probe.id.as_str(), heartbeat.as_ref()?.still_max))
-        }
+        ProbeKind::Metrics { heartbeat, .. } => heartbeat.as_ref().map(|h| nanos(h.still_max)),
         _ => None,
     }
 }
 
-/// Of samples in the order of their due times. A beat stood still for certain from the end of the first look at it
-/// to the beginning of the last one.
-fn mark(samples: &mut [SampleAt<'_>], still_max: u64) {
-    let mut beat: Option<(f64, u64)> = None;
-    for at in samples {
-        let SampleResult::Value(fields) = &at.sample.result else {
-            continue;
+/// What is wrong with the heartbeat beside a sample's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// It has stood still for that many nanoseconds.
+    Still(u64),
+    /// There is none.
+    Absent,
+}
+
+impl Stale {
+    pub fn words(self) -> String {
+        match self {
+            Stale::Still(ns) => format!("stale: the heartbeat stood still for {}", ms(ns)),
+            Stale::Absent => "the answer holds no heartbeat".to_owned(),
+        }
+    }
+}
+
+/// What a look says of the heartbeat.
+#[derive(Clone, Copy, Debug)]
+pub enum Beat {
+    At(f64),
+    /// The answer holds none.
+    Absent,
+    /// There was no answer.
+    Unseen,
+}
+
+/// Follows a heartbeat, look by look in the order of their due times. A beat stood still for certain from the end of
+/// the first look at it to the beginning of the last one.
+pub struct Heart {
+    still_max: u64,
+    last: Option<(f64, u64)>,
+}
+
+impl Heart {
+    pub fn new(still_max: u64) -> Self {
+        Heart {
+            still_max,
+            last: None,
+        }
+    }
+
+    pub fn see(&mut self, beat: Beat, due: u64, end: u64) -> Option<Stale> {
+        let beat = match beat {
+            Beat::At(beat) => beat,
+            Beat::Absent => return Some(Stale::Absent),
+            Beat::Unseen => return None,
         };
-        let Some(value) = fields.get(HEARTBEAT_FIELD).and_then(number_of) else {
-            at.stale = Some(Stale::Absent);
-            continue;
-        };
-        let due = at.sample.due_ns;
-        match beat {
-            Some((last, since)) if last == value => {
+        match self.last {
+            Some((last, since)) if last == beat => {
                 let still = due.saturating_sub(since);
-                at.stale = (still > still_max).then_some(Stale::Still(still));
+                (still > self.still_max).then_some(Stale::Still(still))
             }
-            _ => beat = Some((value, due.saturating_add(at.sample.took_ns))),
+            _ => {
+                self.last = Some((beat, end));
+                None
+            }
+        }
+    }
+}
+
+/// What a sample says of the heartbeat.
+pub fn beat_of(result: &SampleResult) -> Beat {
+    match result {
+        SampleResult::Missing(_) => Beat::Unseen,
+        SampleResult::Value(fields) => {
+            let beat = fields.get(HEARTBEAT_FIELD).and_then(number_of);
+            beat.map_or(Beat::Absent, Beat::At)
         }
     }
 }

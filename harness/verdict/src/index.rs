@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use firedrill_journal::{
-    EdgeKind, EndReason, Event, Fact, FactSource, Journal, OpState, Sample, SignalRef, StreamState,
+    EdgeKind, EndReason, Envelope, Event, Fact, FactSource, Journal, OpState, Sample, SignalRef,
+    StreamState,
 };
+
+use crate::heartbeat::Stale;
 
 /// Name of the runner's own phase after the last one of the drill.
 pub const QUIESCE: &str = "quiesce";
@@ -101,11 +104,6 @@ impl OpRecord<'_> {
         self.invoked.unwrap_or(self.intended)
     }
 
-    /// Not sent at all, since too many requests were in flight.
-    pub fn shed(&self) -> bool {
-        self.invoked.is_none()
-    }
-
     /// Acknowledged by a word that says that the signal was known already.
     pub fn duplicate(&self) -> bool {
         self.detail == Some("duplicate")
@@ -120,15 +118,6 @@ pub struct SampleAt<'a> {
     pub stale: Option<Stale>,
 }
 
-/// What is wrong with the heartbeat beside a sample's values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stale {
-    /// It has stood still for that many nanoseconds.
-    Still(u64),
-    /// There is none.
-    Absent,
-}
-
 #[derive(Clone, Copy, Debug)]
 pub struct FactAt<'a> {
     pub seq: u64,
@@ -141,6 +130,12 @@ pub struct StreamAt<'a> {
     pub at: u64,
     pub state: StreamState,
     pub detail: Option<&'a str>,
+}
+
+/// Neither cut nor ended early.
+pub fn is_complete(journal: &Journal) -> bool {
+    let end = journal.end();
+    journal.truncation.is_none() && end.is_some_and(|end| end.reason == EndReason::Completed)
 }
 
 /// The journal, sorted by what is asked of it.
@@ -166,9 +161,23 @@ pub struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
+    /// Of a whole journal.
     pub fn build(journal: &'a Journal) -> Self {
+        Index::of(
+            journal.header.episodes.len(),
+            &journal.events,
+            is_complete(journal),
+        )
+    }
+
+    /// Of some lines of a journal with that many episodes. `complete`: it was neither cut nor ended early.
+    pub fn of(
+        episodes: usize,
+        lines: impl IntoIterator<Item = &'a Envelope>,
+        complete: bool,
+    ) -> Self {
         let mut index = Index {
-            episodes: vec![EpisodeEdges::default(); journal.header.episodes.len()],
+            episodes: vec![EpisodeEdges::default(); episodes],
             samples: HashMap::new(),
             facts: BTreeMap::new(),
             streams: HashMap::new(),
@@ -178,14 +187,12 @@ impl<'a> Index<'a> {
             ops: Vec::new(),
             signals: HashMap::new(),
             tags: HashMap::new(),
-            end: journal.events.iter().map(|e| e.mono_ns).max().unwrap_or(0),
-            complete: journal.truncation.is_none()
-                && journal
-                    .end()
-                    .is_some_and(|end| end.reason == EndReason::Completed),
+            end: 0,
+            complete,
         };
         let mut open = HashMap::new();
-        for line in &journal.events {
+        for line in lines {
+            index.end = index.end.max(line.mono_ns);
             index.add(line.seq, &line.event, &mut open);
         }
         for samples in index.samples.values_mut() {

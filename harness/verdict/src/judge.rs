@@ -2,29 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firedrill_journal::{EndReason, FactSource, Journal, RunKind, act};
-use firedrill_plan::{ActKind, Drill};
+use firedrill_journal::{
+    EndReason, Envelope, Event, FactSource, Journal, RunKind, StreamState, act,
+};
+use firedrill_plan::{ActKind, Drill, Profile};
 
-use crate::audit::{Planned, Record, audit};
+use crate::audit::{Lines, Planned, Record, Whole, audit, losses};
 use crate::drill::judge_drill;
 use crate::facts::stream_gap;
 use crate::heartbeat::mark_stale;
 use crate::index::Index;
-use crate::load::figures;
 use crate::model::{
     AuditVerdict, DrillVerdict, LoadFigures, Outcome, Run, SCHEMA_VERSION, Subject, Timeline,
     Verdict,
 };
 use crate::operators::Span;
 use crate::plans::Plans;
-use crate::soak::judge_soak;
+use crate::soak::{SoakVerdict, judge_soak};
+use crate::tally::{Before, OFFENCES_MAX, Tally};
 use crate::timeline::timeline;
-use crate::vigil::{Misdeed, Vigil};
+use crate::vigil::Misdeed;
 use crate::window::Scene;
-use crate::words::quote;
-
-/// Offences that are named; they are of a kind more often than not.
-const OFFENCES_MAX: usize = 20;
 
 /// Judges a journal by the documents that its header carries. Total: a journal that can't be judged
 /// is INCONCLUSIVE, with the reason.
@@ -32,7 +30,7 @@ pub fn judge(journal: &Journal) -> Verdict {
     if journal.header.run.kind == RunKind::Observe {
         return crate::gate::observed::judge(journal, frame(journal), early_end(journal));
     }
-    match Plans::of(journal) {
+    match Plans::of(&journal.header) {
         Ok(plans) => judge_with(journal, &plans),
         Err(why) => unreadable(journal, why),
     }
@@ -40,40 +38,80 @@ pub fn judge(journal: &Journal) -> Verdict {
 
 /// Judges a journal by plans that were parsed already, one drill per episode of the header.
 pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
-    if plans.drills.len() != journal.header.episodes.len() {
-        let (n, m) = (plans.drills.len(), journal.header.episodes.len());
-        return unreadable(journal, format!("{n} drills for {m} episodes"));
+    if let Some(why) = unequal(journal, plans) {
+        return unreadable(journal, why);
     }
     let mut index = Index::build(journal);
     mark_stale(&mut index, plans);
-    let record = Record::build(&index);
+    let sql = index.streams.get("sql").map_or(&[][..], Vec::as_slice);
+    let attached = sql.iter().filter(|s| s.state == StreamState::Attached);
+    let before = Before {
+        losses: losses(&index, planned(plans).restores),
+        collected: attached.map(|s| s.seq).max(),
+    };
+    let mut tally = Tally::new(plans, journal.header.run.kind, before);
+    let is_row =
+        |line: &&Envelope| matches!(&line.event, Event::Fact(f) if f.source == FactSource::Sql);
+    // The record says what became of all that stands before it, wherever its rows stand.
+    for line in journal.events.iter().filter(|line| !is_row(line)) {
+        tally.see(line);
+    }
+    for line in journal.events.iter().filter(is_row) {
+        tally.see(line);
+    }
+    tally.close();
+    let record = Record::build(&index, &tally.books.tables);
+    let drills = plans.drills.iter().enumerate().map(|(episode, drill)| {
+        let scene = Scene::new(&index, &record, drill, episode);
+        judge_drill(&scene, plans.pace)
+    });
+    let drills = drills.collect();
+    let whole = Whole {
+        index: &index,
+        record: &record,
+    };
+    assemble(journal, plans, (&index, &tally), drills, &whole)
+}
+
+/// Why plans aren't those of a journal.
+pub(crate) fn unequal(journal: &Journal, plans: &Plans) -> Option<String> {
+    let (n, m) = (plans.drills.len(), journal.header.episodes.len());
+    (n != m).then(|| format!("{n} drills for {m} episodes"))
+}
+
+/// What the run's drills ask of the audit.
+pub(crate) fn planned(plans: &Plans) -> Planned {
+    Planned {
+        load: plans.drills.iter().any(sends_signals),
+        restores: plans.drills.iter().map(restores).sum(),
+    }
+}
+
+/// Says what all that was found out comes to. Of the journal's lines only the last one is looked at.
+pub(crate) fn assemble(
+    journal: &Journal,
+    plans: &Plans,
+    (index, tally): (&Index<'_>, &Tally<'_>),
+    drills: Vec<DrillVerdict>,
+    lines: &dyn Lines,
+) -> Verdict {
     let mut reasons = Vec::new();
     let mut outcome = Outcome::Pass;
     if let Some(why) = early_end(journal) {
         outcome = Outcome::Inconclusive;
         reasons.push((outcome, why));
     }
-    reasons.extend(gaps(&index));
-    let misdeeds = misdeeds(journal, plans);
-    reasons.extend(offences(&index, &misdeeds));
+    reasons.extend(gaps(index));
+    reasons.extend(offences(tally));
     if journal.header.run.kind == RunKind::Soak {
-        reasons.extend(unwatched(&index).map(|why| (Outcome::Inconclusive, why)));
-    }
-    let mut drills = Vec::new();
-    for (episode, drill) in plans.drills.iter().enumerate() {
-        let scene = Scene::new(&index, &record, drill, episode);
-        drills.push(judge_drill(&scene, plans.pace));
+        reasons.extend(unwatched(index).map(|why| (Outcome::Inconclusive, why)));
     }
     if drills.is_empty() {
         let why = "no drill was run: nothing was judged".to_owned();
         reasons.push((Outcome::Inconclusive, why));
     }
     reasons.extend(drills.iter().flat_map(drill_reasons));
-    let planned = Planned {
-        load: plans.drills.iter().any(sends_signals),
-        restores: plans.drills.iter().map(restores).sum(),
-    };
-    let audit = audit(&index, &record, &plans.target, planned);
+    let audit = audit(index, tally, &plans.target, planned(plans), lines);
     reasons.extend(
         audit
             .reasons
@@ -84,7 +122,7 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
     let soak = plans
         .profile
         .as_ref()
-        .map(|profile| judge_soak(&index, &record, plans, (profile, defect, &misdeeds)));
+        .map(|profile| judge_soak(index, tally, plans, (profile, defect)));
     for watch in soak.iter().flat_map(|s| &s.watches) {
         if watch.verdict != Outcome::Pass {
             let why = format!("watch {}: {}", watch.id, watch.observed);
@@ -106,9 +144,9 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
     Verdict {
         verdict: outcome,
         reasons: reasons.into_iter().map(|(_, why)| why).collect(),
-        not_exercised: not_exercised(journal, plans),
-        load: figures(&index),
-        timeline: timeline(&index, plans),
+        not_exercised: not_exercised(journal, plans, soak.as_ref()),
+        load: tally.ops.figures(),
+        timeline: timeline(index, tally, plans),
         audit,
         soak,
         drills,
@@ -129,7 +167,7 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Verdict).to_value()
 }
 
-fn early_end(journal: &Journal) -> Option<String> {
+pub(crate) fn early_end(journal: &Journal) -> Option<String> {
     if let Some(cut) = &journal.truncation {
         return Some(format!(
             "the journal can be trusted up to line {} only: {}",
@@ -158,28 +196,12 @@ fn gaps(index: &Index<'_>) -> Vec<(Outcome, String)> {
     index.parts.iter().map(gap).collect()
 }
 
-/// What must never happen, as it stands in the journal. In a soak only: a drill's own expectations say what it
-/// forbids.
-fn misdeeds(journal: &Journal, plans: &Plans) -> Vec<Misdeed> {
-    if journal.header.run.kind != RunKind::Soak {
-        return Vec::new();
-    }
-    let mut vigil = Vigil::new(&plans.drills);
-    let seen = journal.events.iter().filter_map(|e| vigil.see(&e.event));
-    seen.take(OFFENCES_MAX).collect()
-}
-
-/// The same, and what who looked on while the run went on made of it.
-fn offences(index: &Index<'_>, misdeeds: &[Misdeed]) -> Vec<(Outcome, String)> {
-    let mut words: Vec<String> = misdeeds.iter().map(Misdeed::words).collect();
-    let acts = index.facts(FactSource::Act);
-    let told = acts
-        .iter()
-        .filter(|at| at.fact.what == act::OFFENCE)
-        .filter_map(|at| Some(quote(at.fact.keys.get("why")?.as_str()?)));
-    for why in told {
-        if words.len() < OFFENCES_MAX && !words.contains(&why) {
-            words.push(why);
+/// What must never happen, and what who looked on while the run went on made of it.
+fn offences(tally: &Tally<'_>) -> Vec<(Outcome, String)> {
+    let mut words: Vec<String> = tally.misdeeds.iter().map(Misdeed::words).collect();
+    for why in &tally.told {
+        if words.len() < OFFENCES_MAX && !words.contains(why) {
+            words.push(why.clone());
         }
     }
     words.into_iter().map(|why| (Outcome::Fail, why)).collect()
@@ -248,7 +270,7 @@ fn sends_signals(drill: &Drill) -> bool {
 }
 
 /// What the run did not show, derived from its plan and its header.
-fn not_exercised(journal: &Journal, plans: &Plans) -> Vec<String> {
+fn not_exercised(journal: &Journal, plans: &Plans, soak: Option<&SoakVerdict>) -> Vec<String> {
     let mut words = Vec::new();
     let caught: BTreeSet<&str> = plans
         .drills
@@ -294,13 +316,27 @@ fn not_exercised(journal: &Journal, plans: &Plans) -> Vec<String> {
     if plans.profile.as_ref().is_some_and(|p| p.watches.is_empty()) {
         words.push("no series was watched over the whole soak".to_owned());
     }
+    words.extend(plans.profile.as_ref().and_then(|p| short_sight(soak?, p)));
     if plans.target.audit.metrics.is_empty() {
         words.push("no metric was compared with the database".to_owned());
     }
     words
 }
 
-fn unreadable(journal: &Journal, why: String) -> Verdict {
+/// Trends that were asked for further ahead than a soak of that length can see.
+fn short_sight(soak: &SoakVerdict, profile: &Profile) -> Option<String> {
+    let times = profile.look_ahead?;
+    let drifts = soak.watches.iter().filter_map(|w| w.drift.as_ref());
+    let short: Vec<_> = drifts.filter(|d| d.sight_h < d.horizon_h).collect();
+    let furthest = short.iter().map(|d| d.horizon_h).reduce(f64::max)?;
+    Some(format!(
+        "growth beyond {:.1} h: the soak was too short to look further ahead than {times} times its length, and {} of its watches ask for up to {furthest:.0} h",
+        soak.duration_ms / 3.6e6 * times,
+        short.len()
+    ))
+}
+
+pub(crate) fn unreadable(journal: &Journal, why: String) -> Verdict {
     Verdict {
         reasons: vec![why],
         ..frame(journal)

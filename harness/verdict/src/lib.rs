@@ -26,6 +26,8 @@ mod operators;
 mod plans;
 mod predicate;
 mod soak;
+mod stream;
+mod tally;
 mod timeline;
 mod vigil;
 mod window;
@@ -48,4 +50,5 @@ pub use plans::Plans;
 pub use soak::{
     Caught, CheckpointVerdict, DriftVerdict, IntentShares, Interval, SoakVerdict, WatchVerdict,
 };
+pub use stream::{Streamed, judge_run};
 pub use vigil::{Misdeed, Vigil};

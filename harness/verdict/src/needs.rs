@@ -53,14 +53,21 @@ fn counted(what: &str, expected: String, wanted: u64, seen: Option<u64>) -> Need
     }
 }
 
+/// How long before its first edge what a drill needs may have come. In a soak the load was there all the time.
+pub const BACK_NS: u64 = 60_000_000_000;
+
 /// Signals acknowledged as new before the first disturbance.
 fn accepted(scene: &Scene<'_>) -> Option<u64> {
-    let (_, cutoff) = calm(scene)?;
+    let (start, cutoff) = calm(scene)?;
+    let from = start.saturating_sub(BACK_NS);
     let ops = scene.index.ops.iter().filter(|op| {
         let mine = op
             .signal
             .is_some_and(|s| s.episode as usize == scene.episode);
-        mine && op.state == OpState::Ok && !op.duplicate() && op.done.is_some_and(|at| at <= cutoff)
+        mine && op.sent_at() >= from
+            && op.state == OpState::Ok
+            && !op.duplicate()
+            && op.done.is_some_and(|at| at <= cutoff)
     });
     Some(ops.count() as u64)
 }

@@ -1,6 +1,8 @@
 //! The plan that a journal carries: its header's documents, parsed again.
 
-use firedrill_journal::{Document, DocumentRole, Journal, RunKind, sha256_hex};
+use std::collections::HashMap;
+
+use firedrill_journal::{Document, DocumentRole, Header, RunKind, sha256_hex};
 use firedrill_plan::{
     Drill, Pace, Profile, Schedule, Target, parse_drill, parse_profile, parse_target,
 };
@@ -21,28 +23,35 @@ pub struct Plans {
 
 impl Plans {
     /// Parses the documents of the header. The error says which one can't be used, and why.
-    pub fn of(journal: &Journal) -> Result<Plans, String> {
-        intact(journal)?;
-        let target = target(journal)?;
+    pub fn of(header: &Header) -> Result<Plans, String> {
+        intact(header)?;
+        let target = target(header)?;
         let mut drills = Vec::new();
-        for episode in &journal.header.episodes {
+        // A soak carries the same few drills out over and over.
+        let mut known: HashMap<&str, Drill> = HashMap::new();
+        for episode in &header.episodes {
             let path = &episode.document;
-            let document = journal
+            if let Some(drill) = known.get(path.as_str()) {
+                drills.push(drill.clone());
+                continue;
+            }
+            let document = header
                 .document(path)
                 .ok_or_else(|| format!("the journal holds no document {path}"))?;
             let parsed = parse_drill(path, &document.text, &target)
                 .map_err(|e| format!("the drill can't be read: {e}"))?;
+            known.insert(path, parsed.value.clone());
             drills.push(parsed.value);
         }
-        let profile = profile(journal, &target)?;
-        let pace = match (&profile, journal.header.run.profile.as_str()) {
+        let profile = profile(header, &target)?;
+        let pace = match (&profile, header.run.profile.as_str()) {
             (Some(profile), _) => Some(profile.pace),
             (None, "quick") => Some(Pace::Quick),
             (None, "full") => Some(Pace::Full),
             _ => None,
         };
         Ok(Plans {
-            schedule: schedule(journal)?,
+            schedule: schedule(header)?,
             target,
             drills,
             pace,
@@ -52,9 +61,9 @@ impl Plans {
 }
 
 /// Checks the header's documents against their digests.
-pub fn intact(journal: &Journal) -> Result<(), String> {
+pub fn intact(header: &Header) -> Result<(), String> {
     let of = |d: &&Document| sha256_hex(d.text.as_bytes()) != d.sha256;
-    match journal.header.documents.iter().find(of) {
+    match header.documents.iter().find(of) {
         None => Ok(()),
         Some(document) => {
             let path = &document.path;
@@ -65,8 +74,8 @@ pub fn intact(journal: &Journal) -> Result<(), String> {
     }
 }
 
-pub fn target(journal: &Journal) -> Result<Target, String> {
-    let documents = &journal.header.documents;
+pub fn target(header: &Header) -> Result<Target, String> {
+    let documents = &header.documents;
     let document = documents
         .iter()
         .find(|d| d.role == DocumentRole::Target)
@@ -78,8 +87,8 @@ pub fn target(journal: &Journal) -> Result<Target, String> {
         .map_err(|e| format!("the target file can't be read: {e}"))
 }
 
-fn schedule(journal: &Journal) -> Result<Option<Schedule>, String> {
-    let mut documents = journal.header.documents.iter();
+fn schedule(header: &Header) -> Result<Option<Schedule>, String> {
+    let mut documents = header.documents.iter();
     let Some(document) = documents.find(|d| d.role == DocumentRole::Schedule) else {
         return Ok(None);
     };
@@ -89,8 +98,7 @@ fn schedule(journal: &Journal) -> Result<Option<Schedule>, String> {
 }
 
 /// A soak's profile; a drill's is its pace, and no document.
-fn profile(journal: &Journal, target: &Target) -> Result<Option<Profile>, String> {
-    let header = &journal.header;
+fn profile(header: &Header, target: &Target) -> Result<Option<Profile>, String> {
     let mut documents = header.documents.iter();
     if header.run.kind != RunKind::Soak {
         return Ok(None);

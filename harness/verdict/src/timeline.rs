@@ -1,18 +1,13 @@
 //! What is drawn: series in bins, windows, stretches of the mode. A gap stays a gap.
 
-use std::collections::BTreeSet;
-
-use firedrill_journal::{FactSource, OpState, StreamState};
-use firedrill_plan::{ProbeKind, ProbeRef};
-use serde_json::Value;
+use firedrill_journal::{OpState, StreamState};
 
 use crate::index::{Edges, Index};
 use crate::load::percentile;
 use crate::model::{Timeline, TimelineSeries, TimelineSpan, TimelineStates, TimelineWindow};
 use crate::plans::Plans;
-use crate::predicate::Observed;
-use crate::window::observed;
-use crate::words::{to_ms, value};
+use crate::tally::{Modes, Tally};
+use crate::words::to_ms;
 
 /// Bins at the most.
 const BINS_MAX: u64 = 600;
@@ -22,22 +17,28 @@ const BIN_MIN_NS: u64 = 100_000_000;
 const GAP_FACTOR: u64 = 5;
 
 /// Derives all that is drawn.
-pub fn timeline(index: &Index<'_>, plans: &Plans) -> Timeline {
+pub fn timeline(index: &Index<'_>, tally: &Tally<'_>, plans: &Plans) -> Timeline {
     let bin = index.end.div_ceil(BINS_MAX).max(BIN_MIN_NS);
     let bins = usize::try_from(index.end.div_ceil(bin).max(1)).unwrap_or(1);
-    let axis = Axis { index, bin, bins };
+    let axis = Axis {
+        index,
+        tally,
+        bin,
+        bins,
+    };
     Timeline {
         start_ms: 0.0,
         end_ms: to_ms(index.end),
         bin_ms: to_ms(bin),
         series: axis.series(),
         windows: windows(index, plans),
-        states: states(index, plans),
+        states: states(&tally.modes),
     }
 }
 
 struct Axis<'a> {
     index: &'a Index<'a>,
+    tally: &'a Tally<'a>,
     bin: u64,
     bins: usize,
 }
@@ -55,18 +56,18 @@ impl Axis<'_> {
         let mut errors = vec![0_u64; self.bins];
         let mut latencies: Vec<Vec<u64>> = vec![Vec::new(); self.bins];
         let (mut first, mut last) = (None::<usize>, None::<usize>);
-        for op in self.index.ops.iter().filter(|op| !op.shed()) {
+        for op in self.tally.ops.iter().filter(|op| !op.shed()) {
             let sent = self.bin_of(op.sent_at());
             first = Some(first.map_or(sent, |f| f.min(sent)));
             if matches!(
                 op.state,
                 OpState::Failed | OpState::Unknown | OpState::Invoked
             ) {
-                let at = op.done.map_or(sent, |done| self.bin_of(done));
+                let at = op.done().map_or(sent, |done| self.bin_of(done));
                 errors[at] += 1;
                 last = last.max(Some(at));
             }
-            let Some(done) = op.done else { continue };
+            let Some(done) = op.done() else { continue };
             let at = self.bin_of(done);
             last = last.max(Some(at)).max(Some(sent));
             match op.state {
@@ -85,10 +86,8 @@ impl Axis<'_> {
         });
         let p95 = p95.collect();
         let mut sends = vec![0_u64; self.bins];
-        for at in self.index.facts(FactSource::Chain) {
-            if at.fact.keys.get("first_send") == Some(&Value::Bool(true)) {
-                sends[self.bin_of(at.fact.at_ns)] += 1;
-            }
+        for at in &self.tally.first_sends {
+            sends[self.bin_of(*at)] += 1;
         }
         let attached = self.attached("chain");
         vec![
@@ -198,67 +197,30 @@ fn window(
 }
 
 /// Stretches of the mode that each service showed.
-fn states(index: &Index<'_>, plans: &Plans) -> Vec<TimelineStates> {
-    let Some(mode) = &plans.target.mode else {
-        return Vec::new();
+fn states(modes: &Modes) -> Vec<TimelineStates> {
+    let shown = modes.each().filter(|(_, _, seen)| !seen.is_empty());
+    let states = |(service, every, seen): (&str, u64, Vec<(u64, &str)>)| TimelineStates {
+        name: format!("mode of {service}"),
+        spans: spans(&seen, every.saturating_mul(GAP_FACTOR)),
     };
-    let mut all = Vec::new();
-    for service in &mode.services {
-        let mut probes = BTreeSet::new();
-        let mut every = 0;
-        for probe in plans.drills.iter().flat_map(|d| &d.probes) {
-            if let ProbeKind::Http {
-                service: s,
-                path,
-                pointers,
-            } = &probe.kind
-                && s == service
-                && *path == mode.path
-                && pointers.contains(&mode.pointer)
-            {
-                probes.insert(probe.id.as_str());
-                every = every.max(u64::try_from(probe.every.as_nanos()).unwrap_or(u64::MAX));
-            }
-        }
-        let mut seen: Vec<(u64, String)> = Vec::new();
-        for probe in probes {
-            let field = ProbeRef {
-                probe: probe.to_owned(),
-                field: mode.pointer.clone(),
-            };
-            for at in index.samples_in(probe, 0, u64::MAX) {
-                if let Observed::Value(v) = observed(at, &field.field, true) {
-                    let end = at.sample.due_ns.saturating_add(at.sample.took_ns);
-                    seen.push((end, value(v)));
-                }
-            }
-        }
-        seen.sort();
-        if !seen.is_empty() {
-            all.push(TimelineStates {
-                name: format!("mode of {service}"),
-                spans: spans(&seen, every.saturating_mul(GAP_FACTOR)),
-            });
-        }
-    }
-    all
+    shown.map(states).collect()
 }
 
-fn spans(seen: &[(u64, String)], gap: u64) -> Vec<TimelineSpan> {
+fn spans(seen: &[(u64, &str)], gap: u64) -> Vec<TimelineSpan> {
     let mut spans: Vec<TimelineSpan> = Vec::new();
     let mut before: Option<u64> = None;
     for (at, value) in seen {
         let near = before.is_some_and(|b| at.saturating_sub(b) <= gap);
         if let (true, Some(last)) = (near, spans.last_mut()) {
             last.to_ms = to_ms(*at);
-            if last.value.as_deref() == Some(value) {
+            if last.value.as_deref() == Some(*value) {
                 before = Some(*at);
                 continue;
             }
         } else if let Some(before) = before {
             spans.push(span(before, *at, None));
         }
-        spans.push(span(*at, *at, Some(value.clone())));
+        spans.push(span(*at, *at, Some((*value).to_owned())));
         before = Some(*at);
     }
     spans

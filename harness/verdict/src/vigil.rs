@@ -10,6 +10,7 @@ use firedrill_journal::{Edge, EdgeKind, Event, Fact, FactSource, act};
 use firedrill_plan::{Drill, Expect, FactSelector, FaultKind, Observe, Predicate, When};
 use serde_json::Value;
 
+use crate::audit::Name;
 use crate::words::{ms, quote};
 
 /// Intents whose first send is remembered, to see a second one under another nonce.
@@ -68,8 +69,9 @@ pub struct Vigil {
     begun: bool,
     ending: VecDeque<Stretch>,
     silent: VecDeque<Stretch>,
-    sends: HashMap<String, String>,
-    sent: VecDeque<String>,
+    /// Nonce of an intent's first send, and the intents in the order of their coming.
+    sends: HashMap<Name, u64>,
+    sent: VecDeque<Name>,
 }
 
 impl Vigil {
@@ -80,8 +82,9 @@ impl Vigil {
             begun: false,
             ending: VecDeque::new(),
             silent: VecDeque::new(),
-            sends: HashMap::new(),
-            sent: VecDeque::new(),
+            // All that it will ever take is taken at once: a soak's own memory is watched as well.
+            sends: HashMap::with_capacity(INTENTS),
+            sent: VecDeque::with_capacity(INTENTS),
         }
     }
 
@@ -194,8 +197,9 @@ impl Vigil {
             return None;
         }
         let intent = text(fact, "intent").filter(|i| !i.is_empty())?;
-        let nonce = fact.keys.get("nonce")?.to_string();
-        match self.sends.get(intent) {
+        let nonce = fact.keys.get("nonce")?.as_u64()?;
+        let name = Name::word(intent);
+        match self.sends.get(&name) {
             Some(before) if *before != nonce => {
                 let intent = quote(intent);
                 let why =
@@ -209,8 +213,8 @@ impl Vigil {
                 {
                     self.sends.remove(&oldest);
                 }
-                self.sent.push_back(intent.to_owned());
-                self.sends.insert(intent.to_owned(), nonce);
+                self.sent.push_back(name);
+                self.sends.insert(name, nonce);
                 None
             }
         }

@@ -7,7 +7,7 @@ use firedrill_plan::{Drill, Edge, EdgeRef, Mark, Observe, Probe, ProbeKind, Prob
 
 use crate::audit::Record;
 use crate::facts::select;
-use crate::index::{Edges, EpisodeEdges, Index, Moment, QUIESCE, SampleAt, Stale};
+use crate::index::{Edges, EpisodeEdges, Index, Moment, QUIESCE, SampleAt};
 use crate::operators::{Obs, Span};
 use crate::predicate::{Observed, Test, number_of};
 use crate::words;
@@ -271,20 +271,18 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What a sample says about one field. An HTTP probe that got no answer in time is an observation
-/// where latency or status is asked for, and missing data where a value is.
+/// What a sample says about one field, if a heartbeat vouches for it.
 pub fn observed<'a>(at: &SampleAt<'a>, field: &str, http: bool) -> Observed<'a> {
     match at.stale {
-        Some(Stale::Still(ns)) => {
-            let still = words::ms(ns);
-            return Observed::Missing(format!("stale: the heartbeat stood still for {still}"));
-        }
-        Some(Stale::Absent) => {
-            return Observed::Missing("the answer holds no heartbeat".to_owned());
-        }
-        None => {}
+        Some(stale) => Observed::Missing(stale.words()),
+        None => said(&at.sample.result, field, http),
     }
-    match &at.sample.result {
+}
+
+/// What an answer says about one field. An HTTP probe that got no answer in time is an observation
+/// where latency or status is asked for, and missing data where a value is.
+pub fn said<'a>(result: &'a SampleResult, field: &str, http: bool) -> Observed<'a> {
+    match result {
         SampleResult::Value(fields) => match fields.get(field) {
             Some(serde_json::Value::String(text))
                 if number_of(&serde_json::Value::String(text.clone())).is_none()

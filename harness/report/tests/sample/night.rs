@@ -46,6 +46,7 @@ fn watch(id: &str, level: f64, limit: f64, slope: f64, verdict: Outcome) -> Watc
             verdict,
             limit,
             horizon_h: 24.0,
+            sight_h: 24.0,
             slope_per_h: None,
             shift_per_fault: None,
             level: Some(level),

@@ -33,6 +33,14 @@ struct Spent {
 /// Top bit of [`Spent::who`]: a tag that belongs to no known key.
 const TAG: u32 = 1 << 31;
 
+/// Accepted signals, how many of them the chain was sent, and how many it put into a block.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OnTheChain {
+    pub accepted: u64,
+    pub sent: u64,
+    pub in_block: u64,
+}
+
 impl History {
     /// Evaluates all equations, in the order in which they are reported. Nothing can be fed any more.
     pub fn finish(&mut self) -> Vec<Finding> {
@@ -78,6 +86,26 @@ impl History {
                 tally,
             })
             .collect()
+    }
+
+    /// How the accepted signals stand on the chain, by their tags alone.
+    pub(super) fn on_the_chain(&self) -> OnTheChain {
+        let mut of_keys = vec![0_u8; self.key.len()];
+        for (id, state) in self.tx.iter().enumerate() {
+            if let Some(flags) = of_keys.get_mut(self.key_of_tx(id as u32) as usize) {
+                *flags |= if state.is(tx::ACCEPTED) { SUBMITTED } else { 0 };
+                *flags |= if self.in_block(id as u32) { MINED } else { 0 };
+            }
+        }
+        let accepted = self.key.iter().map(|k| k.flags & key::ACCEPTED != 0);
+        let accepted = accepted.zip(of_keys).filter(|(accepted, _)| *accepted);
+        let mut seen = OnTheChain::default();
+        for (_, flags) in accepted {
+            seen.accepted += 1;
+            seen.sent += u64::from(flags & SUBMITTED != 0);
+            seen.in_block += u64::from(flags & MINED != 0);
+        }
+        seen
     }
 
     /// No nonce serves two intents. Fills in how many nonces each key used.

@@ -149,6 +149,11 @@ impl Finding {
         self.tally.allowed
     }
 
+    /// Violations that stand whatever else there is.
+    pub fn definite(&self) -> u64 {
+        self.tally.found
+    }
+
     pub fn violations(&self) -> u64 {
         self.tally.found + self.tally.absent
     }

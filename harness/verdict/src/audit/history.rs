@@ -3,7 +3,7 @@
 //! The order: operations and chain events as they came, then the record's rows, table by table:
 //! intents, sends, receipts, then the others in any order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use firedrill_journal::OpState;
 use firedrill_plan::States;
@@ -244,11 +244,22 @@ impl History {
 
     /// A signal that was sent, and what became of it. `known`: acknowledged as known already.
     pub fn operation(&mut self, key: &str, tag: &str, state: OpState, known: bool) {
+        let id = self.sent(key, tag);
+        self.answered(id, state, known);
+    }
+
+    /// A signal that was sent; its number.
+    pub(super) fn sent(&mut self, key: &str, tag: &str) -> u32 {
         let id = self.key_id(key);
         let word = self.word_id(tag) as usize;
         if self.word[word] & WORD_KEY == WORD_KEY {
             self.word[word] = self.word[word] & POSITION | id;
         }
+        id
+    }
+
+    /// What became of a signal.
+    pub(super) fn answered(&mut self, id: u32, state: OpState, known: bool) {
         self.key[id as usize].flags |= match state {
             OpState::Ok if known => key::DUPLICATE,
             OpState::Ok => key::ACCEPTED,
@@ -430,6 +441,85 @@ impl History {
             let by = self.intent_id(by) as usize;
             self.intent[by].flags |= intent::CLOSED;
         }
+    }
+
+    /// Number of the key of a signal, of an intent's signal, of a transaction: where they are known.
+    pub(crate) fn known_key(&self, key: &str) -> Option<u32> {
+        self.keys.find(Name::of(key))
+    }
+
+    pub(crate) fn key_of_intent(&self, id: &str) -> Option<u32> {
+        let id = self.intents.find(Name::of(id))?;
+        let key = self.intent[id as usize].key;
+        (key != NONE).then_some(key)
+    }
+
+    pub(super) fn known_tx(&self, hash: &str) -> Option<u32> {
+        self.txs.find(Name::word(hash))
+    }
+
+    /// Whether a transaction is in a block now.
+    pub(super) fn in_block(&self, id: u32) -> bool {
+        let state = self.tx[id as usize];
+        state.is(tx::MINED) || state.is(tx::REVERTED)
+    }
+
+    /// Whether any transaction is in a block.
+    pub(super) fn mined_at_all(&self) -> bool {
+        (0..self.tx.len() as u32).any(|tx| self.in_block(tx))
+    }
+
+    /// Key and number of each transaction in a block that names its signal, in the keys' order. To be asked for before
+    /// the record of sends is fed.
+    pub(super) fn tagged_in_block(&self) -> Vec<(u32, u32)> {
+        let mined = (0..self.tx.len() as u32).filter(|tx| self.in_block(*tx));
+        let mut all: Vec<(u32, u32)> = mined
+            .filter_map(|tx| Some((self.key_of_tag(tx)?, tx)))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Names of keys, intents and transactions, and of all that belongs to them.
+    pub(super) fn names_about(
+        &self,
+        keys: &HashSet<u32>,
+        intents: &HashSet<u32>,
+        txs: &HashSet<u32>,
+    ) -> HashSet<Name> {
+        let mut keys: HashSet<u32> = keys.clone();
+        keys.extend(
+            intents
+                .iter()
+                .filter_map(|id| self.intent.get(*id as usize))
+                .map(|i| i.key),
+        );
+        let tx = |id: &u32| (*id as usize) < self.tx.len();
+        keys.extend(txs.iter().filter(|id| tx(id)).map(|id| self.key_of_tx(*id)));
+        keys.remove(&NONE);
+        let of = |all: &Interner, is: &dyn Fn(u32) -> bool| -> Vec<Name> {
+            let ids = (0..all.len() as u32).filter(|id| is(*id));
+            ids.filter_map(|id| all.name(id)).collect()
+        };
+        let mut names: HashSet<Name> = HashSet::new();
+        names.extend(of(&self.keys, &|id| keys.contains(&id)));
+        names.extend(of(&self.words, &|id| {
+            self.key_of_word(id).is_some_and(|key| keys.contains(&key))
+        }));
+        names.extend(of(&self.intents, &|id| {
+            intents.contains(&id) || keys.contains(&self.intent[id as usize].key)
+        }));
+        names.extend(of(&self.txs, &|id| {
+            txs.contains(&id) || keys.contains(&self.key_of_tx(id))
+        }));
+        names
+    }
+
+    /// The key that a transaction's own tag names.
+    fn key_of_tag(&self, id: u32) -> Option<u32> {
+        let state = self.tx[id as usize];
+        let tagged = state.owner != NONE && !state.is(tx::RECORDED);
+        tagged.then(|| self.key_of_word(state.owner))?
     }
 
     /// How many first sends the chain saw.

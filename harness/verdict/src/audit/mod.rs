@@ -4,8 +4,9 @@
 //! things it compared; without any, or with a source missing, it is INCONCLUSIVE. The history takes
 //! events one by one and keeps numbers only; a journal is judged by the same history.
 
+mod books;
+mod earlier;
 mod equations;
-mod feed;
 mod finding;
 mod history;
 mod metrics;
@@ -15,19 +16,23 @@ mod restored;
 mod same;
 mod shapes;
 mod slice;
-
-use std::collections::BTreeMap;
+mod tables;
 
 use firedrill_journal::OpState;
 use firedrill_plan::Target;
 
-use crate::index::{Index, OpRecord};
+use crate::index::Index;
 use crate::model::{AuditCheck, AuditVerdict, LostByRestore, Outcome};
-use crate::words::{quote, to_ms};
+use crate::tally::{Brief, Tally};
+use crate::words::to_ms;
+pub use books::Books;
 pub use finding::{Finding, Gaps, Offence, Problem};
 pub use history::{ChainEvent, History, OnChain};
+pub use names::Name;
 pub use record::{Record, row_text};
-use restored::Loss;
+pub use restored::{Loss, losses};
+pub use slice::{Lines, Wanted, Whole};
+pub use tables::Tables;
 
 /// What the run's drills ask for, as far as the audit must know it.
 #[derive(Clone, Copy, Debug)]
@@ -44,18 +49,19 @@ pub fn equation_ids() -> impl Iterator<Item = &'static str> {
     reconciled.chain([metrics::ID])
 }
 
-/// Audits the whole run.
+/// Audits the whole run. `lines`: where the lines about an offender are to be found again.
 pub fn audit(
     index: &Index<'_>,
-    record: &Record<'_>,
+    tally: &Tally<'_>,
     target: &Target,
     planned: Planned,
+    lines: &dyn Lines,
 ) -> AuditVerdict {
-    let losses = restored::losses(index, planned.restores);
-    let (mut history, mut gaps) = feed::feed(index, record, target, &losses);
-    let ops = |f: fn(&OpRecord<'_>) -> bool| index.ops.iter().filter(|op| f(op)).count() as u64;
-    let accepted = ops(|op| op.state == OpState::Ok && !op.duplicate());
+    let ops = |f: fn(&Brief) -> bool| tally.ops.count(f);
+    let accepted = ops(|op| op.state == OpState::Ok && !op.duplicate);
     let sent = ops(|op| !op.shed());
+    let books = &tally.books;
+    let before = books.earlier.iter();
     let mut verdict = AuditVerdict {
         verdict: Outcome::Pass,
         reasons: Vec::new(),
@@ -63,9 +69,10 @@ pub fn audit(
         rejected: ops(|op| op.state == OpState::Rejected),
         unknown: ops(|op| op.state == OpState::Unknown),
         failed: ops(|op| op.state == OpState::Failed && !op.shed()),
-        states: states(record),
-        first_sends: history.first_sends(),
-        mined: history.mined(),
+        states: books.tables.states.clone(),
+        first_sends: books.history.first_sends()
+            + before.clone().map(|e| e.first_sends).sum::<u64>(),
+        mined: books.history.mined() + before.map(|e| e.mined).sum::<u64>(),
         lost_by_restore: None,
         checks: Vec::new(),
     };
@@ -78,32 +85,26 @@ pub fn audit(
         verdict.reasons.push(why);
     }
     // Whether an equation needs it or not: what the target file asks for was to be read to its end.
-    for why in target
-        .audit
-        .sql
-        .keys()
-        .filter_map(|table| record.gap(table))
-    {
+    let tables = target.audit.sql.keys();
+    for why in tables.filter_map(|table| books.tables.gap(table)) {
         verdict.verdict = verdict.verdict.max(Outcome::Inconclusive);
         verdict.reasons.push(format!("audit: {why}"));
     }
-    if let Some((_, since)) = index.parts.last() {
-        let before = |op: &&OpRecord<'_>| op.sent_at() < *since && !op.shed();
-        let n = index.ops.iter().filter(before).count();
-        verdict.verdict = verdict.verdict.max(Outcome::Inconclusive);
-        verdict.reasons.push(format!(
-            "audit: {n} signals were sent before the harness died, and their record went with its stack: they are not reconciled"
-        ));
-    }
+    let mut gaps = books.gaps(index);
     gaps.required = accepted > 0;
-    let findings = history.finish();
-    verdict.lost_by_restore = lost(&losses.unwrap_or_default(), &findings);
-    verdict.checks = findings
-        .iter()
-        .map(|finding| check(finding, &gaps, index, record, &history))
-        .collect();
-    let same = same::checks(index, record, &target.audit.same);
-    verdict.checks.extend(same);
+    let findings = &books.findings;
+    verdict.lost_by_restore = lost(books.losses(), findings);
+    let offences: Vec<Offence> = findings.iter().filter_map(Finding::least).collect();
+    let mut slices = slice::all(&books.history, &offences, lines).into_iter();
+    for finding in findings {
+        let slice = finding.least().and_then(|_| slices.next());
+        let slice = slice.unwrap_or_default();
+        verdict.checks.push(check(finding, &gaps, slice));
+    }
+    verdict.checks.extend(same::checks(books, index));
+    let earlier = books.earlier.iter().enumerate();
+    let earlier = earlier.map(|(at, earlier)| earlier.check(at + 1));
+    verdict.checks.extend(earlier);
     if !target.audit.metrics.is_empty() {
         verdict.checks.push(metrics::check(index, target));
     }
@@ -135,28 +136,8 @@ fn lost(losses: &[Loss], findings: &[Finding]) -> Option<LostByRestore> {
     })
 }
 
-/// Rows of intents by the state that stands in them.
-fn states(record: &Record<'_>) -> BTreeMap<String, u64> {
-    let mut states = BTreeMap::new();
-    for row in record.rows("intent") {
-        let status = row_text(row, "status").unwrap_or("");
-        *states.entry(quote(status)).or_default() += 1;
-    }
-    states
-}
-
-fn check(
-    finding: &Finding,
-    gaps: &Gaps,
-    index: &Index<'_>,
-    record: &Record<'_>,
-    history: &History,
-) -> AuditCheck {
+fn check(finding: &Finding, gaps: &Gaps, slice: Vec<String>) -> AuditCheck {
     let (verdict, why) = finding.conclude(gaps);
-    let slice = finding
-        .least()
-        .map(|offence| slice::smallest(index, record, history, &offence))
-        .unwrap_or_default();
     let (n, violations) = (finding.samples(), finding.violations());
     let observed = match (violations, why) {
         (0, Some(why)) => why,

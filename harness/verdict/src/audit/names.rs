@@ -68,6 +68,12 @@ impl Interner {
         (self.slots[slot] & self.mask) - 1
     }
 
+    /// The number of a name that has come already.
+    pub fn find(&self, name: Name) -> Option<u32> {
+        let slot = (!self.slots.is_empty()).then(|| self.slot(name))?;
+        (self.slots[slot] & self.mask).checked_sub(1)
+    }
+
     /// Nothing more will be asked for by name.
     pub fn seal(&mut self) {
         self.slots = Vec::new();

@@ -2,110 +2,67 @@
 
 use std::collections::HashMap;
 
-use firedrill_journal::{FactSource, StreamState};
+use firedrill_journal::FactSource;
 
-use crate::facts::text;
+use super::tables::Tables;
 use crate::index::{FactAt, Index};
-use crate::predicate::number_of;
-use crate::words::quote;
 
-/// The rows of the last collection; an earlier one is only a part of it.
+/// The rows of the last collection that an index holds, and what is known of all of them.
 #[derive(Debug)]
 pub struct Record<'a> {
-    tables: HashMap<&'a str, Table<'a>>,
+    rows: HashMap<&'a str, Vec<FactAt<'a>>>,
     /// Intent id → key.
     keys: HashMap<&'a str, &'a str>,
-    attached: bool,
-}
-
-#[derive(Debug, Default)]
-struct Table<'a> {
-    rows: Vec<FactAt<'a>>,
-    /// How many rows the collector says there are.
-    stated: Option<u64>,
-    /// Why it could not be read.
-    error: Option<&'a str>,
+    tables: &'a Tables,
 }
 
 impl<'a> Record<'a> {
-    pub fn build(index: &Index<'a>) -> Self {
-        let stream = index.streams.get("sql").map_or(&[][..], Vec::as_slice);
-        let attached = stream.iter().filter(|s| s.state == StreamState::Attached);
-        let since = attached.map(|s| s.seq).max();
-        let lost = stream
-            .iter()
-            .any(|s| s.state == StreamState::Gap && Some(s.seq) > since);
-        let mut tables: HashMap<&str, Table<'a>> = HashMap::new();
+    pub fn build(index: &Index<'a>, tables: &'a Tables) -> Self {
+        let mut rows: HashMap<&str, Vec<FactAt<'a>>> = HashMap::new();
         for at in index.facts(FactSource::Sql) {
-            if Some(at.seq) <= since {
-                continue;
-            }
-            if at.fact.what == "collected" {
-                let Some(name) = text(at, "table") else {
-                    continue;
-                };
-                let stated = at.fact.keys.get("rows").and_then(number_of);
-                tables.entry(name).or_default().stated = stated.map(|n| n as u64);
-            } else if at.fact.what == "not_collected" {
-                let Some(name) = text(at, "table") else {
-                    continue;
-                };
-                tables.entry(name).or_default().error = text(at, "why");
-            } else {
-                tables.entry(&at.fact.what).or_default().rows.push(*at);
+            let told = matches!(at.fact.what.as_str(), "collected" | "not_collected");
+            if !told && Some(at.seq) > tables.since() {
+                rows.entry(&at.fact.what).or_default().push(*at);
             }
         }
         let mut keys = HashMap::new();
-        for row in tables.get("intent").map_or(&[][..], |t| &t.rows) {
+        for row in rows.get("intent").into_iter().flatten() {
             if let (Some(id), Some(key)) = (row_text(row, "id"), row_text(row, "key")) {
                 keys.insert(id, key);
             }
         }
-        Record {
-            tables,
-            keys,
-            attached: since.is_some() && !lost,
+        Record { rows, keys, tables }
+    }
+
+    /// The keys of intents whose own rows aren't held.
+    pub fn name(&mut self, keys: &'a HashMap<String, String>) {
+        for (intent, key) in keys {
+            self.keys.entry(intent).or_insert(key);
         }
     }
 
     pub fn rows(&self, table: &str) -> &[FactAt<'a>] {
-        self.tables.get(table).map_or(&[], |t| &t.rows)
+        self.rows.get(table).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many rows were collected, whether they are held or not.
+    pub fn count(&self, table: &str) -> u64 {
+        self.tables.rows(table)
+    }
+
+    /// Whether a row that was collected has that column.
+    pub fn has(&self, table: &str, column: &str) -> bool {
+        self.tables.has(table, column)
     }
 
     /// Why the absence of a row would mean nothing.
     pub fn gap(&self, table: &str) -> Option<String> {
-        if !self.attached {
-            return Some(
-                "the record could not be read to its end: the stream sql was not attached"
-                    .to_owned(),
-            );
-        }
-        let Some(known) = self.tables.get(table) else {
-            return Some(format!("the table `{table}` was not collected"));
-        };
-        if let Some(why) = known.error {
-            return Some(format!(
-                "the table `{table}` could not be read: {}",
-                quote(why)
-            ));
-        }
-        let rows = known.rows.len() as u64;
-        match known.stated {
-            None => Some(format!("the table `{table}` was not collected to its end")),
-            Some(stated) if stated != rows => Some(format!(
-                "{rows} of {stated} rows of `{table}` stand in the journal"
-            )),
-            Some(_) => None,
-        }
+        self.tables.gap(table)
     }
 
     /// The key of the signal that a row belongs to: its own, or that of its intent.
     pub fn key_of(&self, row: &FactAt<'a>) -> Option<&'a str> {
-        row_text(row, "key").or_else(|| self.key_of_intent(row_text(row, "intent")?))
-    }
-
-    pub fn key_of_intent(&self, id: &str) -> Option<&'a str> {
-        self.keys.get(id).copied()
+        row_text(row, "key").or_else(|| self.keys.get(row_text(row, "intent")?).copied())
     }
 }
 

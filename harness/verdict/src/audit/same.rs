@@ -1,102 +1,247 @@
 //! What the record and the chain must say alike of a trade: the target file names column and field.
 //!
-//! The other equations compare what was done how often; these compare what was done.
+//! The other equations compare what was done how often; these compare what was done. Of each event of the chain
+//! only the fields that are compared are kept, in eight bytes each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use firedrill_journal::FactSource;
+use firedrill_journal::Fact;
 use firedrill_plan::Agreement;
 use serde_json::Value;
 
-use super::record::{Record, row_text};
-use crate::facts::stream_gap;
-use crate::index::{FactAt, Index};
+use super::books::Books;
+use super::history::History;
+use super::tables::column;
+use crate::index::Index;
 use crate::model::{AuditCheck, Outcome};
-use crate::operators::Span;
 use crate::words::{quote, value};
 
 /// Differences that are shown at the most.
 const SHOWN_MAX: usize = 10;
 
-/// The transactions that are in a block at the end of the run.
-struct Mined<'a> {
-    /// In an order of its own, so that a journal always gives the same words.
-    by_hash: BTreeMap<&'a str, FactAt<'a>>,
-    /// Hashes by the key of the signal that they belong to.
-    by_key: HashMap<&'a str, Vec<&'a str>>,
-    gap: Option<String>,
+/// What is said, in eight bytes: a number, or the number of a text among those that were seen.
+#[derive(Clone, Copy, PartialEq)]
+enum Said {
+    Nothing,
+    Number(f64),
+    Text(u32),
+}
+
+const NOTHING: u64 = u64::MAX;
+/// A NaN, which no number is.
+const TEXT: u64 = 0xfff8_0000_0000_0000;
+
+impl Said {
+    fn pack(self) -> u64 {
+        match self {
+            Said::Nothing => NOTHING,
+            Said::Number(n) => n.to_bits(),
+            Said::Text(id) => TEXT | u64::from(id),
+        }
+    }
+
+    fn unpack(bits: u64) -> Said {
+        match bits {
+            NOTHING => Said::Nothing,
+            text if text & TEXT == TEXT => Said::Text(text as u32),
+            number => Said::Number(f64::from_bits(number)),
+        }
+    }
+}
+
+/// What one agreement's comparisons came to.
+#[derive(Clone, Default)]
+struct Compared {
+    samples: u64,
+    lacking: u64,
+    violations: u64,
+    slice: Vec<String>,
+}
+
+/// All agreements of the target file, fed line by line.
+pub struct Same<'p> {
+    agreements: &'p [Agreement],
+    /// The fields of the chain's events that are compared, each once.
+    fields: Vec<&'p str>,
+    /// What the event that put a transaction into a block says, by its number; all fields of one side by side.
+    said: Vec<u64>,
+    texts: HashMap<String, u32>,
+    shown: Vec<String>,
+    /// Transactions in a block by the key of their signal, in the keys' order; from the first row on.
+    by_key: Option<Vec<(u32, u32)>>,
+    compared: Vec<Compared>,
+    /// Time of the chain's last event with a hash.
+    pub last: u64,
+    /// Events that moved a transaction into a block or out of it after rows were compared.
+    moved: u64,
+}
+
+impl<'p> Same<'p> {
+    pub fn new(agreements: &'p [Agreement]) -> Self {
+        let mut fields: Vec<&str> = agreements.iter().map(|a| a.field.as_str()).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        Same {
+            agreements,
+            fields,
+            said: Vec::new(),
+            texts: HashMap::new(),
+            shown: Vec::new(),
+            by_key: None,
+            compared: vec![Compared::default(); agreements.len()],
+            last: 0,
+            moved: 0,
+        }
+    }
+
+    /// Takes an event of the chain in, after the history has.
+    pub fn chain(&mut self, history: &History, fact: &Fact) {
+        let Some(hash) = column(fact, "tx_hash").filter(|_| !self.fields.is_empty()) else {
+            return;
+        };
+        self.last = fact.at_ns;
+        self.moved += u64::from(self.by_key.is_some() && fact.what != "submission");
+        let Some(tx) = history.known_tx(hash).filter(|_| fact.what == "mined") else {
+            return;
+        };
+        let width = self.fields.len();
+        let from = tx as usize * width;
+        if self.said.len() < from + width {
+            self.said.resize(from + width, NOTHING);
+        }
+        for at in 0..width {
+            let said = fact.keys.get(self.fields[at]).map(|v| self.code(v));
+            self.said[from + at] = said.unwrap_or(Said::Nothing).pack();
+        }
+    }
+
+    /// Numbers by their value, however they are written; texts as they are.
+    fn code(&mut self, value: &Value) -> Said {
+        let number = match value {
+            Value::Null => return Said::Nothing,
+            Value::Number(n) => n.as_f64(),
+            Value::String(text) => text.parse::<f64>().ok(),
+            _ => None,
+        };
+        if let Some(number) = number.filter(|n| !n.is_nan()) {
+            return Said::Number(number);
+        }
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let next = self.shown.len() as u32;
+        Said::Text(*self.texts.entry(text).or_insert_with_key(|text| {
+            self.shown.push(text.clone());
+            next
+        }))
+    }
+
+    /// Rows come next: which transaction is whose is taken from the chain alone.
+    pub fn begin(&mut self, history: &History) {
+        if self.by_key.is_none() && !self.fields.is_empty() {
+            self.by_key = Some(history.tagged_in_block());
+        }
+    }
+
+    /// Compares a row, after intents, sends and the chain were taken in.
+    pub fn row(&mut self, history: &History, row: &Fact) {
+        for at in 0..self.agreements.len() {
+            let agreement = &self.agreements[at];
+            if agreement.table != row.what {
+                continue;
+            }
+            let field = self.fields.iter().position(|f| *f == agreement.field);
+            for tx in self.beside(history, row) {
+                let place = tx as usize * self.fields.len() + field.unwrap_or_default();
+                let theirs = self
+                    .said
+                    .get(place)
+                    .map_or(Said::Nothing, |s| Said::unpack(*s));
+                if theirs == Said::Nothing {
+                    continue;
+                }
+                let ours = row.keys.get(&agreement.column).filter(|v| !v.is_null());
+                self.compare(at, row, ours, theirs);
+            }
+        }
+    }
+
+    fn compare(&mut self, at: usize, row: &Fact, ours: Option<&Value>, theirs: Said) {
+        let Some(ours) = ours else {
+            self.compared[at].lacking += 1;
+            return;
+        };
+        let alike = self.code(ours) == theirs;
+        let compared = &mut self.compared[at];
+        compared.samples += 1;
+        if alike {
+            return;
+        }
+        compared.violations += 1;
+        if compared.slice.len() < SHOWN_MAX {
+            let of = ["tx", "key", "intent", "opened_by"];
+            let name = of.iter().find_map(|name| column(row, name));
+            let name = quote(name.unwrap_or("a row"));
+            let theirs = match theirs {
+                Said::Text(id) => self
+                    .shown
+                    .get(id as usize)
+                    .map_or("", String::as_str)
+                    .into(),
+                Said::Number(n) => exact(n),
+                Said::Nothing => String::new(),
+            };
+            let (ours, theirs) = (value(ours), quote(&theirs));
+            let Agreement { table, column, .. } = &self.agreements[at];
+            compared.slice.push(format!(
+                "{name}: {table}.{column} is {ours}, the chain says {theirs}"
+            ));
+        }
+    }
+
+    /// The transactions in a block that a row can be compared with: its own, or those of its signal.
+    fn beside(&self, history: &History, row: &Fact) -> Vec<u32> {
+        if let Some(hash) = column(row, "tx") {
+            let tx = history.known_tx(hash).filter(|tx| history.in_block(*tx));
+            return tx.into_iter().collect();
+        }
+        let of_intent = |name| column(row, name).and_then(|id| history.key_of_intent(id));
+        let own = column(row, "key").and_then(|key| history.known_key(key));
+        let Some(key) = own
+            .or_else(|| of_intent("intent"))
+            .or_else(|| of_intent("opened_by"))
+        else {
+            return Vec::new();
+        };
+        let by_key = self.by_key.as_deref().unwrap_or_default();
+        let from = by_key.partition_point(|(k, _)| *k < key);
+        let same = by_key[from..].iter().take_while(|(k, _)| *k == key);
+        same.map(|(_, tx)| *tx).collect()
+    }
+}
+
+/// A number as JSON writes it.
+fn exact(n: f64) -> String {
+    match n.fract() == 0.0 && n.abs() < 1e15 {
+        true => format!("{n:.0}"),
+        false => n.to_string(),
+    }
 }
 
 /// One check per agreement of the target file.
-pub fn checks(index: &Index<'_>, record: &Record<'_>, agreements: &[Agreement]) -> Vec<AuditCheck> {
-    if agreements.is_empty() {
-        return Vec::new();
-    }
-    let mined = Mined::of(index);
-    let check = |agreement| compare(index, record, &mined, agreement);
-    agreements.iter().map(check).collect()
+pub fn checks(books: &Books<'_>, index: &Index<'_>) -> Vec<AuditCheck> {
+    let same = &books.same;
+    let all = same.agreements.iter().zip(&same.compared);
+    all.map(|(agreement, compared)| check(books, index, agreement, compared))
+        .collect()
 }
 
-impl<'a> Mined<'a> {
-    fn of(index: &Index<'a>) -> Self {
-        // The record was read from the last stack: what an earlier one did can't stand in it.
-        let since = index.parts.last().map_or(0, |(_, at)| *at);
-        let mut mined = Mined {
-            by_hash: BTreeMap::new(),
-            by_key: HashMap::new(),
-            gap: None,
-        };
-        let mut last = since;
-        for at in index.facts(FactSource::Chain) {
-            let Some(hash) = row_text(at, "tx_hash").filter(|_| at.fact.at_ns >= since) else {
-                continue;
-            };
-            last = at.fact.at_ns;
-            match at.fact.what.as_str() {
-                "mined" => mined.by_hash.insert(hash, *at),
-                "reorged" | "dropped" => mined.by_hash.remove(hash),
-                _ => None,
-            };
-        }
-        for (hash, at) in &mined.by_hash {
-            let tag = row_text(at, "intent");
-            if let Some(signal) = tag.and_then(|tag| index.tags.get(tag)) {
-                mined.by_key.entry(&signal.key).or_default().push(hash);
-            }
-        }
-        mined.gap = stream_gap(
-            index,
-            "chain",
-            Span {
-                from: since,
-                to: last,
-            },
-        );
-        mined
-    }
-
-    /// What the chain says where a row can be compared: of its own transaction, or of those of its signal.
-    fn beside(&self, record: &Record<'a>, row: &FactAt<'a>, field: &str) -> Vec<&'a Value> {
-        let hashes: Vec<&str> = match row_text(row, "tx") {
-            Some(hash) => vec![hash],
-            None => {
-                let opener = row_text(row, "opened_by").and_then(|id| record.key_of_intent(id));
-                let key = record.key_of(row).or(opener);
-                let known = key.and_then(|key| self.by_key.get(key));
-                known.cloned().unwrap_or_default()
-            }
-        };
-        let events = hashes.iter().filter_map(|hash| self.by_hash.get(hash));
-        let said = events.filter_map(|at| at.fact.keys.get(field));
-        said.filter(|said| !said.is_null()).collect()
-    }
-}
-
-fn compare(
+fn check(
+    books: &Books<'_>,
     index: &Index<'_>,
-    record: &Record<'_>,
-    mined: &Mined<'_>,
     agreement: &Agreement,
+    compared: &Compared,
 ) -> AuditCheck {
     let Agreement {
         table,
@@ -104,41 +249,30 @@ fn compare(
         field,
         ..
     } = agreement;
-    let (mut samples, mut lacking, mut violations, mut slice) = (0, 0, 0, Vec::new());
-    for row in record.rows(table) {
-        for theirs in mined.beside(record, row, field) {
-            let Some(ours) = row.fact.keys.get(column).filter(|v| !v.is_null()) else {
-                lacking += 1;
-                continue;
-            };
-            samples += 1;
-            if !alike(ours, theirs) {
-                let of = ["tx", "key", "intent", "opened_by"];
-                let name = of
-                    .iter()
-                    .find_map(|name| row_text(row, name))
-                    .unwrap_or("a row");
-                let (name, ours, theirs) = (quote(name), value(ours), value(theirs));
-                violations += 1;
-                if slice.len() < SHOWN_MAX {
-                    slice.push(format!(
-                        "{name}: {table}.{column} is {ours}, the chain says {theirs}"
-                    ));
-                }
-            }
-        }
-    }
-    let gap = record
+    let Compared {
+        samples,
+        lacking,
+        violations,
+        slice,
+    } = compared.clone();
+    let unseen = books.same_gap(index);
+    // A reorganisation that wasn't seen may have put another transaction there since.
+    let undone = unseen.is_some() || !index.complete;
+    let mined = books.history.mined_at_all();
+    let gap = books
+        .tables
         .gap(table)
-        .or_else(|| mined.gap.clone())
+        .or(unseen)
         .or_else(|| (lacking > 0).then(|| format!("{lacking} rows of `{table}` lack {column}")))
         .or_else(|| (!index.complete).then(|| "the journal ends early".to_owned()))
         .or_else(|| {
-            let none = samples == 0 && !mined.by_hash.is_empty();
+            let moved = books.same.moved > 0;
+            moved.then(|| "the chain went on while the record was read".to_owned())
+        })
+        .or_else(|| {
+            let none = samples == 0 && mined;
             none.then(|| format!("0 of 0: nothing was there to compare with the chain's {field}"))
         });
-    // A reorganisation that wasn't seen may have put another transaction there since.
-    let undone = mined.gap.is_some() || !index.complete;
     let (verdict, observed) = match (slice.first(), gap) {
         (Some(first), Some(why)) if undone => (
             Outcome::Inconclusive,
@@ -160,18 +294,5 @@ fn compare(
         violations,
         observed,
         slice,
-    }
-}
-
-/// Numbers by their value, however they are written; texts as they are.
-fn alike(ours: &Value, theirs: &Value) -> bool {
-    let number = |v: &Value| match v {
-        Value::Number(n) => n.as_f64(),
-        Value::String(text) => text.parse::<f64>().ok(),
-        _ => None,
-    };
-    match (number(ours), number(theirs)) {
-        (Some(ours), Some(theirs)) => ours == theirs,
-        _ => ours == theirs,
     }
 }

@@ -1,20 +1,25 @@
 //! The smallest offending slice: one signal, its operations, its transactions and its rows, in
 //! words. The history keeps no texts, so they are looked up in the journal again.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 
-use firedrill_journal::FactSource;
+use firedrill_journal::{Event, Fact, FactSource};
 
 use super::finding::{Offence, Problem};
 use super::history::History;
 use super::names::Name;
 use super::record::{Record, row_text};
+use super::tables::column;
 use crate::facts::state_word;
 use crate::index::{FactAt, Index};
 use crate::words::{ms, quote, value};
 
 /// Lines shown at the most.
 const LINES_MAX: usize = 30;
+
+/// Columns that name a signal, an intent or a transaction.
+const NAMED: [&str; 6] = ["key", "id", "intent", "opened_by", "closed_by", "tx"];
 
 /// Tables whose rows are shown, each with the column by which a row belongs to an intent.
 const TABLES: [(&str, &[&str]); 6] = [
@@ -26,8 +31,83 @@ const TABLES: [(&str, &[&str]); 6] = [
     ("position", &["opened_by", "closed_by"]),
 ];
 
-/// What is wrong, then the offender's history.
-pub fn smallest(
+/// Where lines are found again.
+pub trait Lines {
+    /// Calls `with` with an index and a record that hold at least the lines about what is wanted.
+    fn about(&self, wanted: &Wanted, with: &mut dyn FnMut(&Index<'_>, &Record<'_>));
+}
+
+/// All lines are in memory.
+pub struct Whole<'a> {
+    pub index: &'a Index<'a>,
+    pub record: &'a Record<'a>,
+}
+
+impl Lines for Whole<'_> {
+    fn about(&self, _: &Wanted, with: &mut dyn FnMut(&Index<'_>, &Record<'_>)) {
+        with(self.index, self.record);
+    }
+}
+
+/// The names of everything that offences are about.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    names: HashSet<Name>,
+    /// Operations that were seen to send one of the signals: their answers don't name it.
+    ops: RefCell<HashSet<u64>>,
+}
+
+impl Wanted {
+    fn of(history: &History, offences: &[Offence]) -> Self {
+        let keys: HashSet<u32> = offences.iter().map(|o| o.key).collect();
+        let intents: HashSet<u32> = offences.iter().map(|o| o.intent).collect();
+        let txs: HashSet<u32> = offences.iter().map(|o| o.tx).collect();
+        Wanted {
+            names: history.names_about(&keys, &intents, &txs),
+            ops: RefCell::default(),
+        }
+    }
+
+    /// Whether a line is about one of them. To be asked in the journal's order.
+    pub fn is_about(&self, event: &Event) -> bool {
+        match event {
+            Event::Op(op) => match &op.signal {
+                Some(signal) if self.names.contains(&Name::of(&signal.key)) => {
+                    self.ops.borrow_mut().insert(op.id);
+                    true
+                }
+                _ => self.ops.borrow().contains(&op.id),
+            },
+            Event::Fact(fact) => match fact.source {
+                FactSource::Chain => self.holds(fact, &["intent", "tx_hash"]),
+                FactSource::Sql => self.holds(fact, &NAMED),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    fn holds(&self, fact: &Fact, columns: &[&str]) -> bool {
+        let texts = columns.iter().filter_map(|name| column(fact, name));
+        let mut names = texts.flat_map(|text| [Name::of(text), Name::word(text)]);
+        names.any(|name| self.names.contains(&name))
+    }
+}
+
+/// What is wrong with each offender, then its history.
+pub fn all(history: &History, offences: &[Offence], lines: &dyn Lines) -> Vec<Vec<String>> {
+    let mut slices = Vec::new();
+    if offences.is_empty() {
+        return slices;
+    }
+    lines.about(&Wanted::of(history, offences), &mut |index, record| {
+        let smallest = |offence| smallest(index, record, history, offence);
+        slices = offences.iter().map(smallest).collect();
+    });
+    slices
+}
+
+fn smallest(
     index: &Index<'_>,
     record: &Record<'_>,
     history: &History,

@@ -50,8 +50,10 @@ pub struct Series<'a> {
     pub limit: f64,
     /// Whether the limit lies above the series.
     pub upward: bool,
-    /// Hours from the soak's end.
+    /// Hours from the soak's end within which a growth that is certain must not reach the limit.
     pub horizon: f64,
+    /// Hours from the soak's end for which it must be certain that none does: a short soak can't rule out as much.
+    pub sight: f64,
     /// Whether a level that rises from fault to fault counts.
     pub steps: bool,
 }
@@ -166,6 +168,7 @@ fn judge(
 ) -> (Answer, Reason, Option<f64>) {
     let hours = |rate: f64| (rate > 0.0).then(|| headroom / rate);
     let reaches = |rate: f64| rate * series.horizon >= headroom;
+    let in_sight = |rate: f64| rate * series.sight >= headroom;
     if headroom <= 0.0 {
         return (Answer::Drifts, Reason::Beyond, Some(0.0));
     }
@@ -190,13 +193,13 @@ fn judge(
         return (Answer::Drifts, Reason::Slope, hours(slope.line.slope));
     }
     let rate = hours(slope.line.slope);
-    if !reaches(slope.high()) {
+    if !in_sight(slope.high()) {
         return (Answer::Holds, Reason::Flat, rate);
     }
     let late = [0.5, 0.75]
         .into_iter()
         .filter_map(|from| data.part(from, 1.0))
-        .find(|late| !reaches(late.high()));
+        .find(|late| !in_sight(late.high()));
     match late {
         Some(late) => (Answer::Holds, Reason::Settled, hours(late.line.slope)),
         None => (Answer::Unknown, Reason::Unsure, rate),

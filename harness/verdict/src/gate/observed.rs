@@ -71,7 +71,7 @@ impl<'j> Watch<'j> {
     }
 
     fn read(journal: &'j Journal) -> Result<Self, String> {
-        crate::plans::intact(journal)?;
+        crate::plans::intact(&journal.header)?;
         let mut documents = journal.header.documents.iter();
         let document = documents
             .find(|d| d.role == DocumentRole::Policy)

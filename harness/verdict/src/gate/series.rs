@@ -1,15 +1,20 @@
 //! Recorded series, and what a criterion makes of them. Judged as a live gate would have: in order of time,
 //! without knowing what comes.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use firedrill_journal::{EdgeKind, Event, FactSource, Journal, RunKind, Sample, SampleResult};
+use firedrill_journal::{
+    Edge, EdgeKind, Envelope, Event, Fact, FactSource, Header, Journal, RunKind, Sample,
+    SampleResult,
+};
 use firedrill_plan::{Criterion, Policy, Predicate, Scope};
 use serde_json::Value;
 
-use crate::heartbeat::stale_lines;
+use crate::heartbeat::{Heart, beat_of, limits};
 use crate::model::Outcome;
+use crate::plans::Plans;
 use crate::predicate::{Observed, Test, number_of, worse};
 use crate::words::{count, duration, ms, number, value};
 
@@ -60,48 +65,90 @@ impl SeriesSource for Recorded {
 impl Recorded {
     /// Takes the series that a policy asks for out of a journal.
     pub fn of(journal: &Journal, policy: &Policy) -> Recorded {
+        Recorded::read(&journal.header, &journal.events, policy)
+    }
+
+    /// The same line by line; of the lines only the samples that are asked for are kept.
+    pub fn read<E: Borrow<Envelope>>(
+        header: &Header,
+        lines: impl IntoIterator<Item = E>,
+        policy: &Policy,
+    ) -> Recorded {
+        let observes = header.run.kind == RunKind::Observe;
         let mut recorded = Recorded {
-            every: asked_every(journal, policy),
+            every: observes.then(|| every_of(policy)),
             ..Recorded::default()
         };
-        let names = crate::plans::target(journal).map(|t| t.metric);
+        let names = crate::plans::target(header).map(|t| t.metric);
         let wanted = probes(policy, &names.unwrap_or_default());
-        let stale = stale_lines(journal, |probe| wanted.contains_key(probe));
+        let mut samples: BTreeMap<String, Vec<(u64, Sample)>> = BTreeMap::new();
         let mut open: BTreeMap<(u32, String), u64> = BTreeMap::new();
-        let mut end = 0;
-        for envelope in &journal.events {
-            end = end.max(envelope.mono_ns);
-            match &envelope.event {
-                Event::Sample(sample) if stale.contains(&envelope.seq) => {
-                    recorded.put(sample, None, &wanted);
+        let (mut end, mut told) = (0, None);
+        for line in lines {
+            let line = line.borrow();
+            end = end.max(line.mono_ns);
+            match &line.event {
+                Event::Sample(sample) if wanted.contains_key(&sample.probe) => {
+                    let of = samples.entry(sample.probe.clone()).or_default();
+                    of.push((line.seq, sample.clone()));
                 }
-                Event::Sample(sample) => recorded.take(sample, &wanted),
-                Event::Edge(edge) if edge.fault.is_some() => {
-                    let key = (edge.episode, edge.phase.clone());
-                    match edge.kind {
-                        EdgeKind::Requested => {
-                            open.entry(key).or_insert(edge.at_ns);
-                        }
-                        EdgeKind::Healed => {
-                            if let Some(from) = open.remove(&key) {
-                                recorded.faults.push((from, edge.at_ns));
-                            }
-                        }
-                        _ => {}
-                    }
-                }
+                Event::Fact(fact) => told = told.or(asked_every(fact)),
+                Event::Edge(edge) => recorded.edge(edge, &mut open),
                 _ => {}
             }
+        }
+        if observes {
+            recorded.every = told.or(recorded.every);
         }
         // A fault that was never healed lasts to the end.
         recorded
             .faults
             .extend(open.into_values().map(|from| (from, end)));
         recorded.faults.sort_unstable();
-        for points in recorded.series.values_mut() {
+        recorded.put_all(samples, header, &wanted);
+        recorded
+    }
+
+    fn edge(&mut self, edge: &Edge, open: &mut BTreeMap<(u32, String), u64>) {
+        let key = (edge.episode, edge.phase.clone());
+        match edge.kind {
+            EdgeKind::Requested if edge.fault.is_some() => {
+                open.entry(key).or_insert(edge.at_ns);
+            }
+            EdgeKind::Healed if edge.fault.is_some() => {
+                let from = open.remove(&key);
+                self.faults.extend(from.map(|from| (from, edge.at_ns)));
+            }
+            _ => {}
+        }
+    }
+
+    /// In order of time. A value that its heartbeat doesn't vouch for is none. A journal without plans has no probe
+    /// that a heartbeat vouches for.
+    fn put_all(
+        &mut self,
+        samples: BTreeMap<String, Vec<(u64, Sample)>>,
+        header: &Header,
+        wanted: &Wanted,
+    ) {
+        let plans = Plans::of(header).ok();
+        let limits = plans.as_ref().map(limits).unwrap_or_default();
+        for (probe, mut all) in samples {
+            all.sort_by_key(|(seq, sample)| (sample.due_ns, *seq));
+            let mut heart = limits.get(probe.as_str()).map(|still| Heart::new(*still));
+            for (_, sample) in &all {
+                let end = sample.due_ns.saturating_add(sample.took_ns);
+                let beat = beat_of(&sample.result);
+                let stale = heart.as_mut().and_then(|h| h.see(beat, sample.due_ns, end));
+                match stale {
+                    Some(_) => self.put(sample, None, wanted),
+                    None => self.take(sample, wanted),
+                }
+            }
+        }
+        for points in self.series.values_mut() {
             points.sort_by_key(|p| p.at);
         }
-        recorded
     }
 
     /// Takes a sample into each series that it belongs to.
@@ -124,19 +171,13 @@ impl Recorded {
     }
 }
 
-/// How often a watch asked, in nanoseconds: as its journal says, or else its policy.
-fn asked_every(journal: &Journal, policy: &Policy) -> Option<u64> {
-    if journal.header.run.kind != RunKind::Observe {
+/// How often a watch asked, in nanoseconds, where its journal says it.
+fn asked_every(fact: &Fact) -> Option<u64> {
+    if fact.source != FactSource::Act || fact.what != "observe" {
         return None;
     }
-    let told = journal.events.iter().find_map(|e| match &e.event {
-        Event::Fact(fact) if fact.source == FactSource::Act && fact.what == "observe" => {
-            fact.keys.get("every_ms")?.as_u64().filter(|ms| *ms > 0)
-        }
-        _ => None,
-    });
-    let told = told.map(|ms| ms.saturating_mul(1_000_000));
-    Some(told.unwrap_or_else(|| every_of(policy)))
+    let ms = fact.keys.get("every_ms")?.as_u64().filter(|ms| *ms > 0)?;
+    Some(ms.saturating_mul(1_000_000))
 }
 
 /// How often a watch under that policy asks, in nanoseconds.

@@ -11,7 +11,7 @@ use super::quiet::Quiet;
 use super::watch;
 use crate::index::Index;
 use crate::model::Outcome;
-use crate::vigil::Misdeed;
+use crate::tally::Tally;
 use crate::words::{duration, to_ms};
 
 /// Judges the soak at each of its checkpoints by what had been recorded until then.
@@ -19,9 +19,9 @@ use crate::words::{duration, to_ms};
 /// `length_ms` is how long the soak was to last; a checkpoint beyond it isn't one of this soak.
 pub fn judge_checkpoints(
     index: &Index<'_>,
+    tally: &Tally<'_>,
     profile: &Profile,
-    quiet: &Quiet,
-    (length_ms, misdeeds): (u64, &[Misdeed]),
+    (quiet, length_ms): (&Quiet, u64),
 ) -> Vec<CheckpointVerdict> {
     let within = profile.checkpoints.iter();
     let within = within.filter(|c| c.as_millis() <= u128::from(length_ms));
@@ -29,10 +29,10 @@ pub fn judge_checkpoints(
         .map(|c| {
             let soak_ns = u64::try_from(c.as_nanos()).unwrap_or(u64::MAX);
             match reached(index, quiet.whole.to, soak_ns) {
-                Some(at) => so_far(index, profile, &quiet.until(at), (soak_ns, at, misdeeds)),
+                Some(at) => so_far(index, tally, profile, (&quiet.until(at), soak_ns, at)),
                 None => CheckpointVerdict {
                     reasons: vec![format!("the soak did not last for {}", duration(*c))],
-                    ..counts(index, soak_ns, None)
+                    ..counts(tally, soak_ns, None)
                 },
             }
         })
@@ -60,19 +60,19 @@ fn reached(index: &Index<'_>, end: u64, soak_ns: u64) -> Option<u64> {
 
 fn so_far(
     index: &Index<'_>,
+    tally: &Tally<'_>,
     profile: &Profile,
-    quiet: &Quiet,
-    (soak_ns, at, misdeeds): (u64, u64, &[Misdeed]),
+    (quiet, soak_ns, at): (&Quiet, u64, u64),
 ) -> CheckpointVerdict {
-    let mut row = counts(index, soak_ns, Some(at));
+    let mut row = counts(tally, soak_ns, Some(at));
     row.verdict = Outcome::Pass;
     let mut reasons: Vec<(Outcome, String)> = Vec::new();
-    for misdeed in misdeeds.iter().filter(|m| m.at_ns <= at) {
+    for misdeed in tally.misdeeds.iter().filter(|m| m.at_ns <= at) {
         row.offences += 1;
         reasons.push((Outcome::Fail, misdeed.words()));
     }
     for watch in &profile.watches {
-        let (verdict, why) = watch::bounds_so_far(index, watch, quiet);
+        let (verdict, why) = watch::bounds_so_far(index, &tally.watched, watch, quiet);
         row.watches += 1;
         match why {
             None => row.watches_within += 1,
@@ -91,7 +91,7 @@ fn so_far(
 }
 
 /// The audit's counts up to then; of a checkpoint that wasn't reached none.
-fn counts(index: &Index<'_>, soak_ns: u64, at: Option<u64>) -> CheckpointVerdict {
+fn counts(tally: &Tally<'_>, soak_ns: u64, at: Option<u64>) -> CheckpointVerdict {
     let mut row = CheckpointVerdict {
         at_ms: to_ms(soak_ns),
         run_ms: at.map(to_ms),
@@ -107,11 +107,10 @@ fn counts(index: &Index<'_>, soak_ns: u64, at: Option<u64>) -> CheckpointVerdict
         watches_within: 0,
     };
     let Some(at) = at else { return row };
-    for op in index
-        .ops
-        .iter()
-        .filter(|op| op.done.is_some_and(|d| d <= at))
-    {
+    for op in tally.ops.iter() {
+        if op.done().is_none_or(|done| done > at) {
+            continue;
+        }
         match op.state {
             OpState::Ok => row.accepted += 1,
             OpState::Rejected => row.rejected += 1,
@@ -119,13 +118,8 @@ fn counts(index: &Index<'_>, soak_ns: u64, at: Option<u64>) -> CheckpointVerdict
             OpState::Invoked | OpState::Failed => {}
         }
     }
-    for fact in index.facts_in(FactSource::Chain, 0, at) {
-        let first = fact.fact.keys.get("first_send") == Some(&Value::Bool(true));
-        match fact.fact.what.as_str() {
-            "submission" if first => row.first_sends += 1,
-            "mined" => row.mined += 1,
-            _ => {}
-        }
-    }
+    let until = |times: &[u64]| times.iter().filter(|t| **t <= at).count() as u64;
+    row.first_sends = until(&tally.first_sends);
+    row.mined = until(&tally.mined);
     row
 }

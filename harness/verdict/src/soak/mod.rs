@@ -13,27 +13,26 @@ pub use model::{
 
 use firedrill_plan::Profile;
 
-use crate::audit::Record;
 use crate::index::Index;
 use crate::model::Outcome;
 use crate::plans::Plans;
-use crate::vigil::Misdeed;
-use crate::words::{quote, to_ms};
+use crate::tally::Tally;
+use crate::words::to_ms;
 use checkpoint::judge_checkpoints;
 use quiet::Quiet;
 
 /// Judges what the profile asks of the whole soak.
 pub fn judge_soak(
     index: &Index<'_>,
-    record: &Record<'_>,
+    tally: &Tally<'_>,
     plans: &Plans,
-    (profile, defect, misdeeds): (&Profile, Option<&str>, &[Misdeed]),
+    (profile, defect): (&Profile, Option<&str>),
 ) -> SoakVerdict {
-    let quiet = Quiet::of(index, plans, profile);
+    let quiet = Quiet::of(index, &tally.watched, plans, profile);
     let watches: Vec<WatchVerdict> = profile
         .watches
         .iter()
-        .map(|w| watch::judge_watch(index, w, &quiet))
+        .map(|w| watch::judge_watch(index, &tally.watched, w, (&quiet, profile.look_ahead)))
         .collect();
     let mut reasons: Vec<(Outcome, String)> = watches
         .iter()
@@ -43,7 +42,7 @@ pub fn judge_soak(
     // Without its schedule nobody knows how long it was to last: it is held to all of its checkpoints.
     let schedule = plans.schedule.as_ref();
     let length_ms = schedule.map_or(u64::MAX, |s| s.length_ms);
-    let checkpoints = judge_checkpoints(index, profile, &quiet, (length_ms, misdeeds));
+    let checkpoints = judge_checkpoints(index, tally, profile, (&quiet, length_ms));
     for checkpoint in checkpoints.iter().filter(|c| c.run_ms.is_none()) {
         let why = format!("checkpoint {}", checkpoint.reasons.join("; "));
         reasons.push((Outcome::Inconclusive, why));
@@ -63,7 +62,7 @@ pub fn judge_soak(
         settle_ms: profile.settle.as_secs_f64() * 1e3,
         faults: faults().count() as u64,
         faults_proven: faults().filter(|f| f.proven.is_some()).count() as u64,
-        intents: intents(record, &plans.target.audit.states.executed),
+        intents: tally.books.tables.intents(),
         checkpoints,
         caught: caught(profile, defect, &watches),
         watches,
@@ -87,26 +86,4 @@ fn caught(profile: &Profile, defect: Option<&str>, watches: &[WatchVerdict]) -> 
             .filter(own)
             .any(|w| w.verdict == Outcome::Fail),
     })
-}
-
-/// Intents by their final state; those that weren't executed with the reason that the record gives.
-fn intents(record: &Record<'_>, executed: &[String]) -> IntentShares {
-    let mut shares = IntentShares::default();
-    for row in record.rows("intent") {
-        let column = |name| crate::audit::row_text(row, name).unwrap_or("");
-        let (status, reason) = (column("status"), column("reason"));
-        shares.total += 1;
-        if executed.iter().any(|e| e == status) {
-            shares.executed += 1;
-            continue;
-        }
-        let class = match reason {
-            "" => quote(status),
-            reason => format!("{}: {}", quote(status), quote(reason)),
-        };
-        *shares.rest.entry(class).or_default() += 1;
-    }
-    let total = shares.total;
-    shares.executed_share = (total > 0).then(|| shares.executed as f64 / total as f64);
-    shares
 }

@@ -120,6 +120,9 @@ pub struct DriftVerdict {
     pub limit: f64,
     /// Hours from the soak's end within which the limit must not be reached.
     pub horizon_h: f64,
+    /// How far of that a soak of its length could see: for so long it is ruled out.
+    #[serde(default)]
+    pub sight_h: f64,
     pub slope_per_h: Option<Interval>,
     /// Change of the level from fault to fault.
     pub shift_per_fault: Option<Interval>,

@@ -6,6 +6,7 @@ use firedrill_plan::{Drill, Profile};
 use crate::index::{EpisodeEdges, Index, QUIESCE};
 use crate::operators::Span;
 use crate::plans::Plans;
+use crate::tally::Watched;
 
 /// Where a soak was quiet.
 #[derive(Clone, Debug, Default)]
@@ -21,25 +22,22 @@ pub struct Quiet {
 impl Quiet {
     /// The soak begins with its first drill, or with the first sample of a watch if that is earlier. It ends
     /// when its load does; if that isn't recorded, with its last drill or the last sample of a watch.
-    pub fn of(index: &Index<'_>, plans: &Plans, profile: &Profile) -> Quiet {
+    pub fn of(index: &Index<'_>, watched: &Watched, plans: &Plans, profile: &Profile) -> Quiet {
         let settle = u64::try_from(profile.settle.as_nanos()).unwrap_or(u64::MAX);
         let edges = index.episodes.iter();
         let edges = edges.filter_map(|e| e.first.as_ref().map(|m| m.at));
-        let watched = || {
-            let ids = profile.watches.iter().map(|w| w.probe.id.as_str());
-            ids.filter_map(|id| index.samples.get(id))
-        };
-        let first = watched().filter_map(|s| Some(s.first()?.sample.due_ns));
+        let ends = watched.ends();
+        let first = ends.map(|(first, _)| first);
         let from = edges.chain(first).min().unwrap_or(0);
         let over = |e: &EpisodeEdges| e.phase(QUIESCE)?.requested.as_ref().map(|m| m.at);
-        let last = watched().filter_map(|s| Some(s.last()?.sample.due_ns));
+        let last = ends.map_or(0, |(_, last)| last);
         let told = index.facts(FactSource::Act).iter();
         let told = told.rev().find(|at| at.fact.what == act::ENDS);
         let to = match told {
             Some(at) => at.fact.at_ns,
             None => {
                 let drilled = index.episodes.last().and_then(over);
-                drilled.unwrap_or(index.end).max(last.max().unwrap_or(0))
+                drilled.unwrap_or(index.end).max(last)
             }
         };
         let whole = Span {

@@ -1,6 +1,6 @@
 //! One watched series: its coverage, its bounds, its drift.
 
-use firedrill_plan::{BinBy, DriftLimit, Predicate, ProbeKind, Toward, Watch};
+use firedrill_plan::{BinBy, DriftLimit, Predicate, Toward, Watch};
 
 use super::model::{DriftVerdict, Interval, WatchVerdict};
 use super::quiet::Quiet;
@@ -8,9 +8,8 @@ use crate::coverage::{Seen, measure, too_little};
 use crate::drift::{Answer, Bin, Binned, Drift, Reason, Series, Slope, bin, drift};
 use crate::index::Index;
 use crate::model::Outcome;
-use crate::operators::Obs;
-use crate::predicate::{Observed, Test, number_of};
-use crate::window::observed;
+use crate::predicate::Test;
+use crate::tally::Watched;
 use crate::words;
 
 const EVIDENCE_MAX: usize = 20;
@@ -32,8 +31,13 @@ struct Quietly {
     missing: Option<String>,
 }
 
-pub fn judge_watch(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> WatchVerdict {
-    let quietly = collect(index, watch, quiet);
+pub fn judge_watch(
+    index: &Index<'_>,
+    watched: &Watched,
+    watch: &Watch,
+    (quiet, look_ahead): (&Quiet, Option<f64>),
+) -> WatchVerdict {
+    let quietly = collect(index, watched, watch, quiet);
     let finite: Vec<(f64, f64)> = quietly
         .values
         .iter()
@@ -60,11 +64,14 @@ pub fn judge_watch(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> WatchVerd
         said.push(why.clone());
     }
     let thin = thin(watch, &quietly, quiet);
-    let drifted = watch.drift.map(|limit| drifting(&limit, &binned, quiet));
+    let sight = look_ahead.map_or(f64::INFINITY, |times| hours * times);
+    let drifted = watch
+        .drift
+        .map(|limit| drifting(&limit, &binned, (quiet, sight)));
     if let (Some(limit), Some(found)) = (&watch.drift, &drifted) {
         let verdict = outcome_of(found, thin.is_some());
         outcome = outcome.max(verdict);
-        said.push(sentence(found, limit));
+        said.push(sentence(found, limit, sight));
     }
     if let Some(why) = &thin {
         outcome = outcome.max(Outcome::Inconclusive);
@@ -104,7 +111,7 @@ pub fn judge_watch(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> WatchVerd
         drift: watch
             .drift
             .zip(drifted)
-            .map(|(limit, found)| figures(&limit, &found, thin.is_some())),
+            .map(|(limit, found)| figures(&limit, &found, (thin.is_some(), sight))),
         bins_from_ms: words::to_ms(quiet.whole.from),
         bin_ms: binned.width * 3.6e6,
         bins: laid_out(&binned),
@@ -113,8 +120,13 @@ pub fn judge_watch(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> WatchVerd
 }
 
 /// Whether the bounds held in that quiet time and enough of it was seen; else why not.
-pub fn bounds_so_far(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> (Outcome, Option<String>) {
-    let quietly = collect(index, watch, quiet);
+pub fn bounds_so_far(
+    index: &Index<'_>,
+    watched: &Watched,
+    watch: &Watch,
+    quiet: &Quiet,
+) -> (Outcome, Option<String>) {
+    let quietly = collect(index, watched, watch, quiet);
     if let Some((why, _)) = broken(watch, &quietly.values) {
         return (Outcome::Fail, Some(why));
     }
@@ -131,8 +143,7 @@ fn thin(watch: &Watch, quietly: &Quietly, quiet: &Quiet) -> Option<String> {
     }
 }
 
-fn collect(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> Quietly {
-    let http = matches!(watch.probe.kind, ProbeKind::Http { .. });
+fn collect(index: &Index<'_>, watched: &Watched, watch: &Watch, quiet: &Quiet) -> Quietly {
     let every = u64::try_from(watch.probe.every.as_nanos())
         .unwrap_or(u64::MAX)
         .max(1);
@@ -141,29 +152,16 @@ fn collect(index: &Index<'_>, watch: &Watch, quiet: &Quiet) -> Quietly {
     let (mut found, mut wanted, mut gap) = (0_u64, 0_u64, 0_u64);
     for span in &quiet.spans {
         let mut seen = Vec::new();
-        for at in index.samples_in(&watch.probe.id, span.from, span.to) {
-            let number = match observed(at, &watch.field, http) {
-                Observed::Value(value) => number_of(value).ok_or_else(|| {
-                    format!("`{}` is {}, no number", watch.field, words::value(value))
-                }),
-                Observed::Number(n) => Ok(n),
-                Observed::Unavailable => Err("the service gave no answer".to_owned()),
-                Observed::Missing(why) => Err(why),
-            };
-            seen.push(Obs {
-                due: at.sample.due_ns,
-                end: at.sample.due_ns.saturating_add(at.sample.took_ns),
-                ok: number.is_ok().then_some(true),
-                seq: at.seq,
-            });
+        for (look, number) in watched.within(watch, span.from, span.to) {
+            seen.push(look.obs(number.is_ok()));
             match number {
                 Ok(value) => values.push(Value {
-                    at: at.sample.due_ns,
+                    at: look.due,
                     value,
-                    seq: at.seq,
+                    seq: look.seq,
                 }),
                 Err(why) => {
-                    missing.get_or_insert(why);
+                    missing.get_or_insert_with(|| why.to_owned());
                 }
             }
         }
@@ -212,7 +210,7 @@ fn broken(watch: &Watch, values: &[Value]) -> Option<(String, Vec<u64>)> {
     None
 }
 
-fn drifting(limit: &DriftLimit, binned: &Binned, quiet: &Quiet) -> Drift {
+fn drifting(limit: &DriftLimit, binned: &Binned, (quiet, sight): (&Quiet, f64)) -> Drift {
     let hour = |at: &u64| at.saturating_sub(quiet.whole.from) as f64 / HOUR_NS;
     let faults: Vec<f64> = quiet.healed.iter().map(hour).collect();
     drift(&Series {
@@ -220,7 +218,8 @@ fn drifting(limit: &DriftLimit, binned: &Binned, quiet: &Quiet) -> Drift {
         faults: &faults,
         limit: limit.limit,
         upward: limit.toward == Toward::Up,
-        horizon: limit.horizon.as_secs_f64() / 3600.0,
+        horizon: hours_of(limit),
+        sight: sight.min(hours_of(limit)),
         steps: limit.steps,
     })
 }
@@ -234,7 +233,7 @@ fn outcome_of(found: &Drift, thin: bool) -> Outcome {
     }
 }
 
-fn figures(limit: &DriftLimit, found: &Drift, thin: bool) -> DriftVerdict {
+fn figures(limit: &DriftLimit, found: &Drift, (thin, sight): (bool, f64)) -> DriftVerdict {
     let interval = |s: Slope| Interval {
         value: s.value,
         low: s.low,
@@ -246,7 +245,8 @@ fn figures(limit: &DriftLimit, found: &Drift, thin: bool) -> DriftVerdict {
     DriftVerdict {
         verdict: outcome_of(found, thin),
         limit: limit.limit,
-        horizon_h: limit.horizon.as_secs_f64() / 3600.0,
+        horizon_h: hours_of(limit),
+        sight_h: sight.min(hours_of(limit)),
         slope_per_h: found.slope.map(interval),
         shift_per_fault: found.shift.map(interval),
         level: found.level,
@@ -263,6 +263,10 @@ fn laid_out(binned: &Binned) -> Vec<Option<f64>> {
         }
     }
     bins
+}
+
+fn hours_of(limit: &DriftLimit) -> f64 {
+    limit.horizon.as_secs_f64() / 3600.0
 }
 
 fn expected(watch: &Watch) -> String {
@@ -283,9 +287,10 @@ fn expected(watch: &Watch) -> String {
     parts.join("; ")
 }
 
-fn sentence(found: &Drift, limit: &DriftLimit) -> String {
+fn sentence(found: &Drift, limit: &DriftLimit, sight: f64) -> String {
     let goal = words::number(limit.limit);
-    let horizon = hours_words(limit.horizon.as_secs_f64() / 3600.0);
+    let horizon = hours_words(hours_of(limit));
+    let ahead = hours_words(sight.min(hours_of(limit)));
     let level = found.level.map_or("nothing".to_owned(), significant);
     let reached = match found.hours {
         Some(hours) => format!(
@@ -309,13 +314,16 @@ fn sentence(found: &Drift, limit: &DriftLimit) -> String {
                 found.hours.map_or("n/a".to_owned(), hours_words)
             )
         }
+        Reason::Flat if sight < hours_of(limit) => {
+            format!("{slope}: {reached}; not within {ahead}, and no further can be seen")
+        }
         Reason::Flat => format!("{slope}: {reached}, beyond the horizon of {horizon}").replace(
             "isn't approached, beyond the horizon of",
             "isn't approached within the horizon of",
         ),
         Reason::Settled => format!("it changed ({slope}) and has settled at {level}"),
         Reason::Unsure => format!(
-            "{slope}: too noisy, too short or too uneven to rule out that the limit {goal} is reached within {horizon}; a longer soak would tell"
+            "{slope}: too noisy, too short or too uneven to rule out that the limit {goal} is reached within {ahead}; a longer soak would tell"
         ),
     }
 }

@@ -24,6 +24,7 @@ fn look(binned: &Binned, limit: f64, upward: bool, faults: &[f64]) -> Drift {
         limit,
         upward,
         horizon: 144.0,
+        sight: 144.0,
         steps: true,
     })
 }

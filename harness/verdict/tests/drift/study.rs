@@ -199,6 +199,7 @@ pub fn simulate(shape: &Shape, noise: Noise, leak: Leak, deviation: f64, rng: &m
         limit: LIMIT,
         upward: true,
         horizon: shape.horizon,
+        sight: shape.horizon,
         steps: true,
     })
 }

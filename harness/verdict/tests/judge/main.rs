@@ -9,6 +9,8 @@ mod growth;
 mod observed;
 mod operators;
 mod origins;
+mod parts;
 mod restored;
 mod rules;
+mod streamed;
 mod support;

@@ -97,7 +97,7 @@ none   = { engine = "die", services = ["worker"] }
 when   = { from = "baseline" }
 "#;
 
-const MS: u64 = 1_000_000;
+pub const MS: u64 = 1_000_000;
 
 pub struct Run {
     pub header: Header,

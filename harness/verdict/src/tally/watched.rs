@@ -1,0 +1,200 @@
+//! Watched series, without their texts: what each watch's field was at each look, or why nothing was seen.
+
+use std::collections::{BTreeMap, HashMap};
+
+use firedrill_journal::Sample;
+use firedrill_plan::{Probe, ProbeKind, Watch};
+
+use crate::heartbeat::{Beat, Heart, beat_of, still_max};
+use crate::operators::Obs;
+use crate::predicate::{Observed, number_of};
+use crate::window::said;
+use crate::words;
+
+/// Reasons that are kept apart per series; from then on they are one.
+const REASONS_MAX: usize = 1_000;
+
+/// One look at a probe.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub seq: u64,
+    pub due: u64,
+    pub end: u64,
+    /// Where its values begin.
+    cell: u32,
+}
+
+impl Look {
+    pub fn obs(&self, seen: bool) -> Obs {
+        Obs {
+            due: self.due,
+            end: self.end,
+            ok: seen.then_some(true),
+            seq: self.seq,
+        }
+    }
+}
+
+/// The looks at one probe of the profile.
+#[derive(Debug)]
+struct Series {
+    fields: Vec<String>,
+    http: bool,
+    still_max: Option<u64>,
+    looks: Vec<Look>,
+    /// Values, all fields of a look side by side. NaN: none, and `lacks` says why.
+    cells: Vec<f64>,
+    lacks: HashMap<u32, u32>,
+    beats: Vec<Beat>,
+    reasons: Vec<String>,
+    known: HashMap<String, u32>,
+}
+
+/// The looks at all of them.
+#[derive(Debug, Default)]
+pub struct Watched {
+    series: BTreeMap<String, Series>,
+}
+
+impl Series {
+    fn of(probe: &Probe) -> Self {
+        Series {
+            fields: Vec::new(),
+            http: matches!(probe.kind, ProbeKind::Http { .. }),
+            still_max: still_max(probe),
+            looks: Vec::new(),
+            cells: Vec::new(),
+            lacks: HashMap::new(),
+            beats: Vec::new(),
+            reasons: Vec::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    fn see(&mut self, seq: u64, sample: &Sample) {
+        let first = self.cells.len() as u32;
+        self.looks.push(Look {
+            seq,
+            due: sample.due_ns,
+            end: sample.due_ns.saturating_add(sample.took_ns),
+            cell: first,
+        });
+        for at in 0..self.fields.len() {
+            let field = &self.fields[at];
+            let number = match said(&sample.result, field, self.http) {
+                Observed::Value(value) => number_of(value)
+                    .ok_or_else(|| format!("`{field}` is {}, no number", words::value(value))),
+                Observed::Number(n) => Ok(n),
+                Observed::Unavailable => Err("the service gave no answer".to_owned()),
+                Observed::Missing(why) => Err(why),
+            };
+            let cell = self.cells.len() as u32;
+            self.cells.push(*number.as_ref().unwrap_or(&f64::NAN));
+            if let Err(why) = number {
+                let reason = self.reason(why);
+                self.lacks.insert(cell, reason);
+            }
+        }
+        if self.still_max.is_some() {
+            self.beats.push(beat_of(&sample.result));
+        }
+    }
+
+    fn reason(&mut self, why: String) -> u32 {
+        if let Some(known) = self.known.get(&why) {
+            return *known;
+        }
+        let crowded = self.reasons.len() >= REASONS_MAX;
+        let why = if crowded {
+            "of another kind".to_owned()
+        } else {
+            why
+        };
+        let next = self.reasons.len() as u32;
+        let id = *self.known.entry(why.clone()).or_insert(next);
+        if id == next {
+            self.reasons.push(why);
+        }
+        id
+    }
+
+    /// In order of due times, and without the values that a heartbeat doesn't vouch for.
+    fn close(&mut self) {
+        let mut order: Vec<usize> = (0..self.looks.len()).collect();
+        order.sort_by_key(|at| (self.looks[*at].due, self.looks[*at].seq));
+        if let Some(still_max) = self.still_max {
+            let mut heart = Heart::new(still_max);
+            for at in &order {
+                let look = self.looks[*at];
+                let Some(stale) = heart.see(self.beats[*at], look.due, look.end) else {
+                    continue;
+                };
+                let reason = self.reason(stale.words());
+                for cell in look.cell..look.cell + self.fields.len() as u32 {
+                    self.cells[cell as usize] = f64::NAN;
+                    self.lacks.insert(cell, reason);
+                }
+            }
+        }
+        self.looks = order.into_iter().map(|at| self.looks[at]).collect();
+        self.beats = Vec::new();
+    }
+}
+
+impl Watched {
+    pub fn new<'w>(watches: impl IntoIterator<Item = &'w Watch>) -> Self {
+        let mut all = Watched::default();
+        for watch in watches {
+            let id = watch.probe.id.clone();
+            let series = all
+                .series
+                .entry(id)
+                .or_insert_with(|| Series::of(&watch.probe));
+            if !series.fields.contains(&watch.field) {
+                series.fields.push(watch.field.clone());
+            }
+        }
+        all
+    }
+
+    pub fn see(&mut self, seq: u64, sample: &Sample) {
+        if let Some(series) = self.series.get_mut(&sample.probe) {
+            series.see(seq, sample);
+        }
+    }
+
+    pub fn close(&mut self) {
+        self.series.values_mut().for_each(Series::close);
+    }
+
+    /// When the first and the last look of any watch was due.
+    pub fn ends(&self) -> Option<(u64, u64)> {
+        let ends = |s: &Series| Some((s.looks.first()?.due, s.looks.last()?.due));
+        let all = self.series.values().filter_map(ends);
+        all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// The looks of a watch that were due within `[from, to]`, each with its value or the reason for none.
+    pub fn within<'s>(
+        &'s self,
+        watch: &Watch,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = (Look, Result<f64, &'s str>)> {
+        let series = self.series.get(&watch.probe.id);
+        let looks = series.map_or(&[][..], |s| &s.looks);
+        let start = looks.partition_point(|l| l.due < from);
+        let end = looks.partition_point(|l| l.due <= to);
+        let field = series.and_then(|s| s.fields.iter().position(|f| *f == watch.field));
+        let of = move |look: &Look| {
+            let cell = look.cell + field? as u32;
+            let series = series?;
+            let value = match series.lacks.get(&cell) {
+                None => Ok(*series.cells.get(cell as usize)?),
+                Some(why) => Err(series.reasons.get(*why as usize).map_or("", String::as_str)),
+            };
+            Some((*look, value))
+        };
+        looks[start..end.max(start)].iter().filter_map(of)
+    }
+}

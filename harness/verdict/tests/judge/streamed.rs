@@ -1,0 +1,212 @@
+//! A soak is judged line by line, without holding it. Whatever stands in a journal, that must say what the judge says
+//! that holds all of it: each golden journal of a rule, taken for a soak's, and the same cut short.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use firedrill_journal::{
+    Document, DocumentRole, Event, Fact, FactSource, Journal, RunKind, Writer, act, open, read,
+    read_run, sha256_hex,
+};
+use firedrill_verdict::{Outcome, Verdict, judge, judge_run, verdict_json};
+
+use crate::support::{DRILL, Run, check};
+
+/// Lines of a journal that are left of it in turn.
+const CUTS: u64 = 3;
+
+const PROFILE: &str = r#"title  = "t"
+class  = "nightly"
+pace   = "quick"
+quiet  = "3s"
+settle = "1s"
+drills = ["DRILL"]
+
+[load]
+signals_per_s = 10
+"#;
+
+fn golden() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/journals/rules");
+    let rules = fs::read_dir(root).expect("there are golden journals");
+    let files = rules.flat_map(|rule| {
+        let rule = rule.expect("a folder").path();
+        fs::read_dir(rule)
+            .expect("a folder")
+            .map(|f| f.expect("a file").path())
+    });
+    let mut files: Vec<PathBuf> = files.collect();
+    files.sort();
+    files
+}
+
+/// The same run as a soak of that drill, in segments, and no more than that many lines of it.
+fn as_soak(folder: &Path, mut journal: Journal, lines: u64) -> PathBuf {
+    let run = folder.join("run");
+    fs::create_dir(&run).expect("it can be made");
+    let drill = journal.header.episodes[0].drill.clone();
+    let text = PROFILE.replace("DRILL", &drill);
+    journal.header.run.kind = RunKind::Soak;
+    journal.header.documents.push(Document {
+        role: DocumentRole::Profile,
+        path: "drills/profiles/t.toml".into(),
+        sha256: sha256_hex(text.as_bytes()),
+        text,
+    });
+    let mut writer = Writer::segments(&run).expect("it can be made");
+    for line in journal
+        .events
+        .into_iter()
+        .take(usize::try_from(lines).unwrap_or(usize::MAX))
+    {
+        let event = match line.event {
+            Event::Header(_) => Event::Header(Box::new(journal.header.clone())),
+            Event::End(mut end) => {
+                end.counts = writer.counts().clone();
+                Event::End(end)
+            }
+            other => other,
+        };
+        let first = matches!(event, Event::Header(_));
+        writer
+            .append(line.mono_ns, line.wall, event)
+            .expect("it is written");
+        if first {
+            let begins = Fact {
+                source: FactSource::Act,
+                what: act::BEGINS.into(),
+                at_ns: 0,
+                keys: [("elapsed_ms".to_owned(), 0.into())].into(),
+            };
+            writer
+                .append(line.mono_ns, line.wall, Event::Fact(begins))
+                .expect("it is written");
+        }
+    }
+    writer.seal().expect("it is sealed");
+    run
+}
+
+fn both(run: &Path) -> (Verdict, Verdict) {
+    let whole = judge(&read_run(run).expect("it is readable"));
+    let mut seen = 0;
+    let streamed = judge_run(&|| open(run), &mut |_| seen += 1).expect("it is readable");
+    assert_eq!(seen, streamed.lines, "every line is shown");
+    (whole, streamed.verdict)
+}
+
+#[test]
+fn a_soak_is_judged_line_by_line_as_it_is_in_memory() {
+    let (mut compared, mut held, mut outcomes) = (0, 0, [0; 3]);
+    for path in golden() {
+        let bytes = fs::read(&path).expect("it is readable");
+        let journal = read(&bytes).expect("the header is whole");
+        if journal.header.run.kind != RunKind::Drill || journal.header.episodes.is_empty() {
+            continue;
+        }
+        let all = journal.events.len() as u64;
+        for part in 1..=CUTS {
+            let folder = tempfile::tempdir().expect("a folder");
+            let run = as_soak(folder.path(), journal.clone(), all * part / CUTS);
+            let (whole, streamed) = both(&run);
+            let (whole_json, json) = (verdict_json(&whole), verdict_json(&streamed));
+            assert!(
+                whole_json == json,
+                "{} up to {part}/{CUTS}:\n{}",
+                path.display(),
+                differences(&whole_json, &json)
+            );
+            let brief = judge_run(&|| open(&run), &mut |_| {}).expect("it is readable");
+            held += u64::from((brief.journal.events.len() as u64) < brief.lines);
+            compared += 1;
+            outcomes[match whole.verdict {
+                Outcome::Pass => 0,
+                Outcome::Fail => 1,
+                Outcome::Inconclusive => 2,
+            }] += 1;
+        }
+    }
+    assert!(
+        compared >= 150 && held > compared / 2,
+        "{compared}, {held} of them streamed"
+    );
+    assert!(outcomes.iter().all(|n| *n > 0), "{outcomes:?}");
+}
+
+/// The lines that differ, a few of them.
+fn differences(a: &str, b: &str) -> String {
+    let pairs = a.lines().zip(b.lines());
+    let differ = pairs.filter(|(a, b)| a != b).take(8);
+    differ
+        .map(|(a, b)| format!("  whole:    {a}\n  streamed: {b}\n"))
+        .collect()
+}
+
+const ROWS: &str = r#"
+[[expect]]
+id     = "executed"
+what   = "what was sent before the outage is executed"
+count  = { row = "execution", signals_of = ["baseline"] }
+equals = 11
+when   = { from = "baseline" }
+
+[[expect]]
+id     = "simulated"
+what   = "what was sent in the outage is simulated"
+count  = { row = "intent", where = { status = "SIMULATED" }, signals_of = ["outage"] }
+at_least = 20
+when   = { from = "baseline" }
+
+[[expect]]
+id     = "no-reason"
+what   = "no intent has that reason"
+none   = { row = "intent", where = { reason = "expired" } }
+when   = { from = "baseline" }
+"#;
+
+/// Tables in the audit's order, or, as older journals have them, in the alphabet's.
+fn with_rows(in_order: bool) -> (Verdict, Verdict, bool) {
+    let mut run = Run::of(&format!("{DRILL}{ROWS}"));
+    if in_order {
+        let place = |event: &Event| match event {
+            Event::Fact(fact) if fact.source == FactSource::Sql => {
+                let table = fact.keys.get("table").and_then(|t| t.as_str());
+                let table = table.unwrap_or(&fact.what).to_owned();
+                let known = firedrill_plan::RECORD_ORDER
+                    .iter()
+                    .position(|t| *t == table);
+                Some(known.unwrap_or(usize::MAX))
+            }
+            _ => None,
+        };
+        let from = run.events.iter().position(|(_, e)| place(e).is_some());
+        let from = from.expect("there are rows");
+        run.events[from..].sort_by_key(|(_, event)| place(event).unwrap_or(usize::MAX));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = read(&run.bytes()).expect("it is readable");
+    let soak = as_soak(folder.path(), journal, u64::MAX);
+    let (whole, streamed) = both(&soak);
+    let brief = judge_run(&|| open(&soak), &mut |_| {}).expect("it is readable");
+    let held = (brief.journal.events.len() as u64) < brief.lines;
+    (whole, streamed, held)
+}
+
+#[test]
+fn rows_that_a_drill_asks_for_are_found_whatever_the_order_of_the_tables() {
+    for in_order in [true, false] {
+        let (whole, streamed, held) = with_rows(in_order);
+        assert_eq!(
+            held, in_order,
+            "only what is in order is judged line by line"
+        );
+        for id in ["executed", "simulated", "no-reason"] {
+            for verdict in [&whole, &streamed] {
+                let check = check(verdict, id);
+                assert_eq!(check.verdict, Outcome::Pass, "{id}: {}", check.observed);
+            }
+        }
+        let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
+        assert!(whole == streamed, "{}", differences(&whole, &streamed));
+    }
+}

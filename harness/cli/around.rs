@@ -112,10 +112,10 @@ pub fn no_stage(path: &Path, policy: &Policy, stage: &str) -> Stop {
 fn accepted(dir: &Path, policy: &Policy) -> Result<Recorded, Stop> {
     let part = parts(dir)?.remove(0);
     let run = evidence::rejudge(&part)?;
-    run.sealed
-        .intact
-        .map_err(|why| Stop::Usage(format!("{}: {why}", dir.display())))?;
-    Ok(Recorded::of(&run.journal, policy))
+    if let Err(why) = &run.sealed.intact {
+        return Err(Stop::Usage(format!("{}: {why}", dir.display())));
+    }
+    run.recorded(policy)
 }
 
 /// `ID=FILE[@REVISION]`.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use firedrill_journal::{Journal, sha256_hex};
+use firedrill_journal::sha256_hex;
 use firedrill_report::{Extras, History, PastRun, RUNS_MAX};
 use firedrill_verdict::{Baseline, Outcome, Verdict, compare};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::parts;
-use crate::evidence::{self, VERDICT};
+use crate::evidence::{self, Judged, VERDICT};
 use crate::exit::Stop;
 use crate::rerun::rerun;
 
@@ -78,18 +78,19 @@ pub fn read(dir: &Path) -> Result<Context, Stop> {
 /// All that a report shows beside the verdict.
 pub fn extras(
     dir: &Path,
-    journal: &Journal,
-    verdict: &Verdict,
+    run: &Judged,
     context: Context,
     files: impl IntoIterator<Item = (String, String)>,
 ) -> Extras {
     Extras {
-        last_log_lines: evidence::tails(&evidence::logs(journal)),
+        last_log_lines: run.logs.tails.clone(),
         journal_path: evidence::journal_name(dir),
-        rerun: rerun(&journal.header),
+        rerun: rerun(&run.journal.header),
         files: files.into_iter().collect(),
         history: context.history,
-        comparison: context.baseline.map(|baseline| compare(&baseline, verdict)),
+        comparison: context
+            .baseline
+            .map(|baseline| compare(&baseline, &run.verdict)),
         not_compared: context.not_compared,
     }
 }

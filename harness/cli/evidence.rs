@@ -8,22 +8,23 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use firedrill_journal::{Event, FactSource, Header, Journal, PLAIN, SEGMENTS, sha256_hex};
+use firedrill_journal::{Event, Header, Journal, PLAIN, SEGMENTS, sha256_hex};
+use firedrill_plan::Policy;
 use firedrill_report::Extras;
-use firedrill_verdict::Verdict;
+use firedrill_verdict::{Recorded, Verdict};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::context::{self, CONTEXT, Context};
 use crate::exit::Stop;
+use crate::logs::{Logs, Told};
 
 pub const VERDICT: &str = "verdict.json";
 pub const MANIFEST: &str = "manifest.json";
 pub const HTML: &str = "report.html";
 pub const MARKDOWN: &str = "report.md";
 pub const JUNIT: &str = "junit.xml";
-const LOGS: &str = "logs";
 /// Faults with their undo, as the runner wrote them ahead.
 const LEDGER: &str = "ledger.jsonl";
 /// Bytes of a file that are hashed at once.
@@ -40,7 +41,7 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
 }
 
-fn io(path: &Path, error: &std::io::Error) -> Stop {
+pub fn io(path: &Path, error: &std::io::Error) -> Stop {
     let hint = match error.kind() {
         std::io::ErrorKind::StorageFull => "; free some space",
         _ => "; give --out a folder that can be written",
@@ -79,60 +80,68 @@ pub fn write(path: &Path, text: &str) -> Result<(), Stop> {
     fs::write(path, text).map_err(|e| io(path, &e))
 }
 
-/// Writes everything that is derived from the journal, and what stood around the run.
-pub fn render(
-    dir: &Path,
-    journal: &Journal,
-    verdict: &Verdict,
-    context: &Context,
-) -> Result<Extras, Stop> {
-    create(&dir.join(LOGS))?;
+/// A run's journal, judged.
+pub struct Judged {
+    /// In full, or, of a soak, with the lines that reports need.
+    pub journal: Journal,
+    /// Lines of the journal.
+    pub lines: u64,
+    pub logs: Told,
+    pub verdict: Verdict,
+}
+
+/// Judges the journal of a run's folder; its services' logs are written beside it if asked for.
+pub fn judged(dir: &Path, write_logs: bool) -> Result<Judged, Stop> {
+    let mut logs = match write_logs {
+        true => Logs::written(dir)?,
+        false => Logs::default(),
+    };
+    let open = || firedrill_journal::open(dir);
+    let judged = firedrill_verdict::judge_run(&open, &mut |line| logs.see(line));
+    let judged = judged.map_err(|e| Stop::Environment(e.to_string()))?;
+    Ok(Judged {
+        journal: judged.journal,
+        lines: judged.lines,
+        logs: logs.end()?,
+        verdict: judged.verdict,
+    })
+}
+
+/// Writes everything that is derived from the journal, and what stood around the run. The logs were written before.
+pub fn render(dir: &Path, run: &Judged, context: &Context) -> Result<Extras, Stop> {
     let text = serde_json::to_string_pretty(context).map_err(|e| Stop::Internal(e.to_string()))?;
     write(&dir.join(CONTEXT), &(text + "\n"))?;
-    for (name, text) in renderings(dir, journal, verdict)? {
+    for (name, text) in renderings(dir, run)? {
         write(&dir.join(name), &text)?;
     }
-    extras(dir, journal, verdict)
+    extras(dir, run)
 }
 
-/// Everything that is derived from the journal and from what stood around the run, by its name in the run's
-/// folder. Derived again from a sealed run it has the same bytes.
-pub fn renderings(
-    dir: &Path,
-    journal: &Journal,
-    verdict: &Verdict,
-) -> Result<BTreeMap<String, String>, Stop> {
-    let extras = extras(dir, journal, verdict)?;
-    let mut all = plain(journal, verdict);
+/// Everything but the logs that is derived from the journal and from what stood around the run, by its name in the
+/// run's folder. Derived again from a sealed run it has the same bytes.
+pub fn renderings(dir: &Path, run: &Judged) -> Result<BTreeMap<String, String>, Stop> {
+    let verdict = &run.verdict;
+    let extras = extras(dir, run)?;
     let html = firedrill_report::html(verdict, None, &extras)
         .map_err(|e| Stop::Internal(e.to_string()))?;
-    all.insert(HTML.to_owned(), html);
     let markdown = firedrill_report::markdown(verdict, None, &extras);
-    all.insert(MARKDOWN.to_owned(), markdown);
-    all.insert(JUNIT.to_owned(), junit(std::slice::from_ref(verdict))?);
-    Ok(all)
-}
-
-/// The verdict and the services' logs: derived from the journal alone.
-fn plain(journal: &Journal, verdict: &Verdict) -> BTreeMap<String, String> {
-    let logs = logs(journal);
-    let logs = logs
-        .iter()
-        .map(|(service, lines)| (format!("{LOGS}/{service}.log"), lines.join("\n")));
-    let json = firedrill_verdict::verdict_json(verdict);
-    logs.chain([(VERDICT.to_owned(), json)]).collect()
+    Ok(BTreeMap::from([
+        (VERDICT.to_owned(), firedrill_verdict::verdict_json(verdict)),
+        (HTML.to_owned(), html),
+        (MARKDOWN.to_owned(), markdown),
+        (JUNIT.to_owned(), junit(std::slice::from_ref(verdict))?),
+    ]))
 }
 
 /// What the reports of a run's folder show beside the verdict, from that folder alone.
-pub fn extras(dir: &Path, journal: &Journal, verdict: &Verdict) -> Result<Extras, Stop> {
+pub fn extras(dir: &Path, run: &Judged) -> Result<Extras, Stop> {
     let mut files = digests(dir)?;
     files.retain(|name, _| is_recorded(name));
-    let derived = plain(journal, verdict)
-        .into_iter()
-        .map(|(name, text)| (name, sha256_hex(text.as_bytes())));
-    files.extend(derived);
+    files.extend(run.logs.digests.clone());
+    let json = firedrill_verdict::verdict_json(&run.verdict);
+    files.insert(VERDICT.to_owned(), sha256_hex(json.as_bytes()));
     let context = context::read(dir)?;
-    Ok(context::extras(dir, journal, verdict, context, files))
+    Ok(context::extras(dir, run, context, files))
 }
 
 /// Whether a file of a run's folder is recorded, and not derived from what is.
@@ -173,25 +182,6 @@ pub fn journal_name(dir: &Path) -> String {
     name.map_or_else(|| PLAIN.to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
-/// Log lines per service, as the journal holds them.
-pub fn logs(journal: &Journal) -> BTreeMap<String, Vec<String>> {
-    let mut logs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for envelope in &journal.events {
-        let Event::Fact(fact) = &envelope.event else {
-            continue;
-        };
-        if fact.source != FactSource::Log {
-            continue;
-        }
-        let text = |key: &str| fact.keys.get(key).and_then(|v| v.as_str()).unwrap_or("");
-        let line = format!("{:>12.3} ms  {}", fact.at_ns as f64 / 1e6, text("text"));
-        logs.entry(safe_name(text("service")))
-            .or_default()
-            .push(line);
-    }
-    logs
-}
-
 /// A file name that can't leave its folder, whatever the target called its service.
 pub fn safe_name(name: &str) -> String {
     let safe = |c: char| {
@@ -202,13 +192,6 @@ pub fn safe_name(name: &str) -> String {
         }
     };
     name.chars().take(64).map(safe).collect()
-}
-
-pub fn tails(logs: &BTreeMap<String, Vec<String>>) -> BTreeMap<String, Vec<String>> {
-    let tail = |lines: &Vec<String>| lines[lines.len().saturating_sub(20)..].to_vec();
-    logs.iter()
-        .map(|(service, lines)| (service.clone(), tail(lines)))
-        .collect()
 }
 
 /// The files below the folder, by their path in it. What is neither file nor folder is refused: a link leads
@@ -408,9 +391,25 @@ pub fn header(dir: &Path) -> Option<Header> {
 /// A recorded run that was read and judged again.
 pub struct Rejudged {
     pub dir: PathBuf,
-    pub journal: Journal,
-    pub verdict: Verdict,
+    pub run: Judged,
     pub sealed: Sealed,
+}
+
+impl Rejudged {
+    pub fn verdict(&self) -> &Verdict {
+        &self.run.verdict
+    }
+
+    /// The series that a policy asks for. Of a soak's journal they are read once more.
+    pub fn recorded(&self, policy: &Policy) -> Result<Recorded, Stop> {
+        let journal = &self.run.journal;
+        if journal.events.len() as u64 == self.run.lines {
+            return Ok(Recorded::of(journal, policy));
+        }
+        let lines = firedrill_journal::open(&self.dir);
+        let lines = lines.map_err(|e| Stop::Environment(e.to_string()))?;
+        Ok(Recorded::read(&journal.header, lines, policy))
+    }
 }
 
 pub fn rejudge(dir: &Path) -> Result<Rejudged, Stop> {
@@ -422,17 +421,15 @@ pub fn rejudge(dir: &Path) -> Result<Rejudged, Stop> {
     }
     files(dir)?;
     let mut sealed = verify(dir);
-    let journal = firedrill_journal::read_run(dir).map_err(|e| Stop::Environment(e.to_string()))?;
+    let run = judged(dir, false)?;
     if let Some(manifest) = sealed.manifest.as_ref().filter(|_| sealed.is_intact())
-        && manifest.journal_head != journal.head
+        && manifest.journal_head != run.journal.head
     {
         sealed.intact = Err("the journal's chain does not end as the manifest says".to_owned());
     }
-    let verdict = firedrill_verdict::judge(&journal);
     Ok(Rejudged {
         dir: dir.to_owned(),
-        journal,
-        verdict,
+        run,
         sealed,
     })
 }

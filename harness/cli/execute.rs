@@ -124,6 +124,7 @@ async fn carry_out(job: &Job, ready: &Ready, resume: Option<Resume>) -> Result<F
         _ => (None, None),
     };
     let viewed = view.is_some();
+    let drawn = viewed && show::is_drawn();
     let options = Options {
         dir: job.dir.clone(),
         engine: ready.engine.clone(),
@@ -137,7 +138,7 @@ async fn carry_out(job: &Job, ready: &Ready, resume: Option<Resume>) -> Result<F
                 progress,
                 Progress::Quiet { .. } | Progress::Drill { .. } | Progress::Phase { .. }
             );
-            if !viewed || !shown {
+            if !drawn && (!viewed || !shown) {
                 say(&name, &progress);
             }
         }),
@@ -196,21 +197,19 @@ fn conclude(job: &Job, finished: Finished) -> Result<Done, Stop> {
             job.run_id
         );
     }
-    let journal =
-        firedrill_journal::read_run(&job.dir).map_err(|e| Stop::Environment(e.to_string()))?;
-    let verdict = firedrill_verdict::judge(&journal);
-    let context = context::gather(&job.store, &job.dir, &verdict);
-    let extras = evidence::render(&job.dir, &journal, &verdict, &context)?;
-    evidence::seal(&job.dir, &job.run_id, &journal.head)?;
+    let run = evidence::judged(&job.dir, true)?;
+    let context = context::gather(&job.store, &job.dir, &run.verdict);
+    let extras = evidence::render(&job.dir, &run, &context)?;
+    evidence::seal(&job.dir, &job.run_id, &run.journal.head)?;
     Ok(Done {
         interrupted: matches!(
             finished.error,
             Some(firedrill_runner::RunError::Interrupted)
         ),
-        verdict,
+        verdict: run.verdict,
         extras,
         dir: job.dir.clone(),
-        rerun: rerun(&journal.header),
+        rerun: rerun(&run.journal.header),
         tails: finished.tails,
     })
 }

@@ -61,7 +61,7 @@ pub fn inspect(dir: &Path) -> Result<Inspected, Stop> {
             None => unknown(why.clone()),
         });
     }
-    if let Some(cut) = &run.journal.truncation {
+    if let Some(cut) = &run.run.journal.truncation {
         let why = format!("the journal's chain ends at line {}: {}", cut.line, cut.why);
         findings.push(unknown(why));
     }
@@ -75,7 +75,7 @@ pub fn inspect(dir: &Path) -> Result<Inspected, Stop> {
 
 /// Whether folder, manifest and journal speak of the same run.
 fn identity(run: &Rejudged) -> Vec<Finding> {
-    let header = &run.journal.header;
+    let header = &run.run.journal.header;
     let mut findings = Vec::new();
     if let Some(manifest) = &run.sealed.manifest
         && manifest.run != header.run.id
@@ -114,8 +114,8 @@ fn names<'h>(header: &'h Header, whole: &str) -> Vec<&'h str> {
 /// Compares what is derived from the journal with what would be derived now.
 fn derived(run: &Rejudged) -> Result<Vec<Finding>, Stop> {
     let mut findings = Vec::new();
-    let wanted = evidence::renderings(&run.dir, &run.journal, &run.verdict)?;
-    let by = run.journal.header.versions.get("firedrill");
+    let wanted = evidence::renderings(&run.dir, &run.run)?;
+    let by = run.run.journal.header.versions.get("firedrill");
     let own = env!("CARGO_PKG_VERSION");
     let differs = |name: &str| match by.filter(|by| *by != own) {
         Some(by) => unknown(format!(
@@ -131,8 +131,18 @@ fn derived(run: &Rejudged) -> Result<Vec<Finding>, Stop> {
             Err(error) => findings.push(changed(format!("{name}: {error}"))),
         }
     }
-    for name in evidence::digests(&run.dir)?.into_keys() {
-        if !evidence::is_recorded(&name) && !wanted.contains_key(&name) {
+    let found = evidence::digests(&run.dir)?;
+    let logs = &run.run.logs.digests;
+    for (name, digest) in logs {
+        match found.get(name) {
+            Some(found) if found == digest => {}
+            Some(_) => findings.push(differs(name)),
+            None => findings.push(changed(format!("{name} is missing"))),
+        }
+    }
+    for name in found.into_keys() {
+        let derived = wanted.contains_key(&name) || logs.contains_key(&name);
+        if !evidence::is_recorded(&name) && !derived {
             findings.push(changed(format!("{name} is no file of a run")));
         }
     }
@@ -141,8 +151,8 @@ fn derived(run: &Rejudged) -> Result<Vec<Finding>, Stop> {
 
 /// What an overview says of one of its runs.
 pub fn with_extras(run: &Rejudged) -> Result<(Verdict, Extras), Stop> {
-    let extras = evidence::extras(&run.dir, &run.journal, &run.verdict)?;
-    Ok((run.verdict.clone(), extras))
+    let extras = evidence::extras(&run.dir, &run.run)?;
+    Ok((run.verdict().clone(), extras))
 }
 
 /// The common folder of a run of several drills: its own seal, its plan, its overview.

@@ -47,6 +47,10 @@ pub async fn ready(target: &Target, runtime: Runtime, out: &Path) -> Result<Read
     let swept = sweep(&engine)
         .await
         .map_err(|e| Stop::Environment(e.to_string()))?;
+    // It was another run's, and hinders none.
+    for why in &swept.left {
+        eprintln!("left of a run that died: {why}; `firedrill heal` tries again");
+    }
     if swept.containers + swept.networks > 0 {
         eprintln!(
             "swept {} containers and {} networks of runs that died",

@@ -132,12 +132,14 @@ impl Live {
                 }
             }
             None => {
-                let over = edge.phase == "quiesce" && edge.kind == EdgeKind::HealRequested;
+                let ends = edge.phase == "quiesce" && edge.kind == EdgeKind::HealRequested;
+                // The end itself ends a moment later.
+                let over = ends || self.episode == Some((episode, true));
                 self.episode = Some((episode, over));
                 if edge.kind == EdgeKind::Requested {
                     self.phase = format!("{}: {}", self.name(episode), edge.phase);
                 }
-                if over {
+                if ends {
                     self.phase = "quiet".to_owned();
                 }
             }
@@ -263,6 +265,35 @@ mod tests {
         assert_eq!(progress.checkpoints, [], "none lies behind yet");
         let first = progress.first_failing.unwrap_or_default();
         assert!(first.starts_with("died: worker ended"), "{first}");
+    }
+
+    #[test]
+    fn a_drill_that_is_over_is_done() {
+        let schedule: Schedule = serde_json::from_value(json!({
+            "seed": 1, "length_ms": 60_000, "gap_ms": 1_000, "waits": true, "rates": [], "checkpoints": [],
+            "episodes": [{"drill": "one", "at_ms": 10_000, "lasts_ms": 5_000}],
+        }))
+        .expect("it is a schedule");
+        let mut live = Live::new(Arc::new(schedule), []);
+        let mut done = Vec::new();
+        for (phase, kind) in [
+            ("outage", EdgeKind::Requested),
+            ("quiesce", EdgeKind::Requested),
+            ("quiesce", EdgeKind::HealRequested),
+            ("quiesce", EdgeKind::Healed),
+        ] {
+            live.see(&Event::Edge(Edge {
+                episode: 0,
+                phase: phase.to_owned(),
+                fault: None,
+                kind,
+                at_ns: 1,
+                proof: None,
+                felt: None,
+            }));
+            done.push(live.progress().drills_done);
+        }
+        assert_eq!(done, [0, 0, 1, 1]);
     }
 
     #[test]

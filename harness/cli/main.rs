@@ -15,6 +15,7 @@ mod inspect;
 mod keys;
 mod launch;
 mod live;
+mod logs;
 mod planned;
 mod ramp;
 mod rerun;
@@ -22,13 +23,15 @@ mod resume;
 mod show;
 mod store;
 
-use std::io::IsTerminal as _;
-
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::exit::{Exit, Stop};
+
+/// It gives memory back after a burst: a soak's own memory is watched as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let cli = match Cli::try_parse() {
@@ -78,7 +81,7 @@ fn init_logging(command: &Command) {
         }
         _ => builder
             .with_env_filter(filter("warn"))
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(false)
             .with_writer(std::io::stderr)
             .init(),
     }

@@ -46,6 +46,11 @@ impl Form {
     }
 }
 
+/// Whether the view is redrawn in place: what others print in between would be left standing in it.
+pub fn is_drawn() -> bool {
+    Form::choose() == Form::Terminal
+}
+
 /// Looks on until the events end. An offence is handed back, and pulls the switch unless told to go on.
 pub fn follow(
     mut live: Live,
@@ -152,7 +157,7 @@ fn faults(progress: &Progress) -> String {
 fn next(progress: &Progress) -> String {
     match (&progress.next, progress.next_in_ms) {
         (Some(drill), Some(ms)) => format!("{drill} in {}", clock(ms)),
-        _ => "no further drill".to_owned(),
+        _ => "none".to_owned(),
     }
 }
 

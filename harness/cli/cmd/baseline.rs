@@ -23,18 +23,18 @@ pub fn accept(run: &Path, store: &Path) -> Result<Exit, Stop> {
         fit(&again)?;
         judged.push(again);
     }
-    let worst = Outcome::worst(judged.iter().map(|again| again.verdict.verdict));
+    let worst = Outcome::worst(judged.iter().map(|again| again.run.verdict.verdict));
     if worst != Outcome::Pass {
-        for again in judged.iter().filter(|a| a.verdict.verdict == worst) {
-            println!("{}", firedrill_report::summary_line(&again.verdict));
-            for reason in &again.verdict.reasons {
+        for again in judged.iter().filter(|a| a.verdict().verdict == worst) {
+            println!("{}", firedrill_report::summary_line(&again.run.verdict));
+            for reason in &again.run.verdict.reasons {
                 println!("  - {reason}");
             }
         }
         println!("not accepted: only a run that passed can be");
         return Ok(worst.into());
     }
-    let subjects = judged.iter().map(|a| a.verdict.subject.digest.as_str());
+    let subjects = judged.iter().map(|a| a.verdict().subject.digest.as_str());
     let subjects: std::collections::BTreeSet<&str> = subjects.collect();
     if subjects.len() > 1 {
         let text = format!(
@@ -44,12 +44,12 @@ pub fn accept(run: &Path, store: &Path) -> Result<Exit, Stop> {
         );
         return Err(Stop::Usage(text));
     }
-    let found: Vec<_> = judged.iter().map(|a| (&a.verdict, accepted(a))).collect();
+    let found: Vec<_> = judged.iter().map(|a| (a.verdict(), accepted(a))).collect();
     let now = jiff::Timestamp::now().to_string();
     let (Some(baseline), Some(first)) = (Baseline::of(&found, now), judged.first()) else {
         return Err(Stop::Usage(format!("{}: holds no run", run.display())));
     };
-    let path = context::baseline_path(store, &first.verdict);
+    let path = context::baseline_path(store, first.verdict());
     keep(&path, &baseline)?;
     println!(
         "accepted {}: {} figures of {} {} ({})",
@@ -74,7 +74,7 @@ fn fit(again: &Rejudged) -> Result<(), Stop> {
     if let Err(why) = &again.sealed.intact {
         return refused(why);
     }
-    let subject = &again.verdict.subject;
+    let subject = &again.run.verdict.subject;
     if let Some(defect) = &subject.defect {
         return refused(&format!("the deliberate defect {defect} was switched on"));
     }
@@ -89,9 +89,9 @@ fn fit(again: &Rejudged) -> Result<(), Stop> {
 
 fn accepted(again: &Rejudged) -> Accepted {
     Accepted {
-        run: again.verdict.run.id.clone(),
+        run: again.run.verdict.run.id.clone(),
         manifest_sha256: again.sealed.manifest_sha256.clone(),
-        started_at: again.verdict.run.started_at.clone(),
+        started_at: again.run.verdict.run.started_at.clone(),
     }
 }
 

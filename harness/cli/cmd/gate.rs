@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use firedrill_plan::{PolicyClass, Requires};
-use firedrill_verdict::{Around, GateDecision, GateRun, Lack, Outcome, Recorded, gate};
+use firedrill_verdict::{Around, GateDecision, GateRun, Lack, Outcome, gate};
 
 use crate::args::GateArgs;
 use crate::around::around;
@@ -30,7 +30,11 @@ fn subject(given: &str) -> Result<String, Stop> {
     }
     let folder = Path::new(given);
     match (parts(folder), planned::read(folder)) {
-        (Ok(mut parts), _) => Ok(evidence::rejudge(&parts.remove(0))?.verdict.subject.digest),
+        (Ok(mut parts), _) => Ok(evidence::rejudge(&parts.remove(0))?
+            .run
+            .verdict
+            .subject
+            .digest),
         (Err(_), Some(Ok(planned))) => Ok(planned.subject),
         (Err(why), _) => Err(why),
     }
@@ -76,7 +80,7 @@ fn lacks(subject: &str, given: &[PathBuf], runs: &[PathBuf]) -> Vec<Lack> {
 /// Whether a run that was found, not given, says nothing: it passed and its folder is whole, but it is too old to count, or
 /// of a work tree with changes. Against the subject there is nothing in it.
 fn is_idle(needs: &Requires, run: &Rejudged, now: jiff::Timestamp) -> bool {
-    let verdict = &run.verdict;
+    let verdict = run.verdict();
     let dirty = !needs.allow_dirty && verdict.subject.dirty != Some(false);
     let stale = needs.fresh_within.is_some_and(|limit| {
         let end = verdict.run.ended_at.parse::<jiff::Timestamp>();
@@ -124,13 +128,14 @@ pub fn decide(
             continue;
         }
         if shown.is_none() {
-            shown = Some(evidence::extras(part, &run.journal, &run.verdict)?);
+            shown = Some(evidence::extras(part, &run.run)?);
         }
+        let recorded = run.recorded(&policy.value)?;
         evidence.push(GateRun {
             manifest_sha256: run.sealed.manifest_sha256,
             sealed: run.sealed.intact,
-            recorded: Recorded::of(&run.journal, &policy.value),
-            verdict: run.verdict,
+            recorded,
+            verdict: run.run.verdict,
             files: match run.sealed.manifest {
                 Some(manifest) => manifest.files.into_keys().collect(),
                 None => Vec::new(),

@@ -18,14 +18,15 @@ pub fn judge(dir: &Path) -> Result<Exit, Stop> {
     for part in parts(dir)? {
         let again = evidence::rejudge(&part)?;
         let trust = trust(&again);
-        println!("{}", firedrill_report::summary_line(&again.verdict));
+        println!("{}", firedrill_report::summary_line(&again.run.verdict));
         again
+            .run
             .verdict
             .reasons
             .iter()
             .for_each(|r| println!("  - {r}"));
         println!("{}", place(&again)?);
-        exit = exit.worst(again.verdict.verdict.into()).worst(trust);
+        exit = exit.worst(again.run.verdict.verdict.into()).worst(trust);
     }
     Ok(exit)
 }
@@ -42,7 +43,7 @@ fn trust(again: &Rejudged) -> Exit {
 }
 
 fn place(again: &Rejudged) -> Result<String, Stop> {
-    let text = verdict_json(&again.verdict);
+    let text = verdict_json(&again.run.verdict);
     let path = again.dir.join(VERDICT);
     let digest = sha256_hex(text.as_bytes());
     let sealed = again
@@ -111,9 +112,9 @@ pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
             evidence::write(&folder.join(name), &text)?;
         }
         let trust = trust(&again);
-        println!("{}", firedrill_report::summary_line(&again.verdict));
+        println!("{}", firedrill_report::summary_line(&again.run.verdict));
         println!("report: {}", folder.display());
-        exit = exit.worst(again.verdict.verdict.into()).worst(trust);
+        exit = exit.worst(again.run.verdict.verdict.into()).worst(trust);
     }
     Ok(exit)
 }
@@ -129,7 +130,7 @@ fn rendered(again: &Rejudged, format: Format) -> Result<(&'static str, String), 
             return Err(Stop::Usage(text.to_owned()));
         }
     };
-    let all = evidence::renderings(&again.dir, &again.journal, &again.verdict)?;
+    let all = evidence::renderings(&again.dir, &again.run)?;
     let text = all.into_iter().find(|(found, _)| found == name);
     let (_, text) = text.ok_or_else(|| Stop::Internal(format!("{name} was not rendered")))?;
     Ok((name, text))

@@ -271,7 +271,7 @@ fn subject(args: &ObserveArgs, policy: &Policy) -> Result<Subject, Stop> {
         Some(digest) if digest.starts_with("sha256:") => Ok(named(digest)),
         Some(folder) => {
             let part = parts(Path::new(folder))?.remove(0);
-            Ok(evidence::rejudge(&part)?.journal.header.subject)
+            Ok(evidence::rejudge(&part)?.run.journal.header.subject)
         }
     }
 }
@@ -335,13 +335,12 @@ async fn one(
         .end(end.reason, end.detail)
         .await
         .map_err(|e| environment(&e))?;
-    let journal = firedrill_journal::read_run(dir).map_err(|e| environment(&e))?;
-    let verdict = firedrill_verdict::judge(&journal);
-    let context = context::gather(&args.out, dir, &verdict);
-    let extras = evidence::render(dir, &journal, &verdict, &context)?;
-    evidence::seal(dir, run_id, &journal.head)?;
+    let run = evidence::judged(dir, true)?;
+    let context = context::gather(&args.out, dir, &run.verdict);
+    let extras = evidence::render(dir, &run, &context)?;
+    evidence::seal(dir, run_id, &run.journal.head)?;
     Ok(Watched {
-        verdict,
+        verdict: run.verdict,
         extras,
         interrupted,
     })

@@ -293,6 +293,41 @@ mod tests {
     }
 
     #[test]
+    fn honest_runs_come_first_and_no_drill_comes_twice_in_a_turn() {
+        let target = crate::files::target("fixtures/targets/reference.toml".as_ref());
+        let target = target.map_err(|e| e.to_string()).expect("it is readable");
+        let paths = crate::files::in_folder("drills".as_ref());
+        let paths = paths.map_err(|e| e.to_string()).expect("it is readable");
+        let drills: Vec<Drill> = paths
+            .iter()
+            .map(|path| crate::files::drill(path, &target.value))
+            .map(|drill| {
+                drill
+                    .map_err(|e| e.to_string())
+                    .expect("it is readable")
+                    .value
+            })
+            .collect();
+        let all = wanted(drills.iter());
+        let (honest, defects) = all.split_at(drills.len());
+        assert!(drills.len() > 20 && honest.iter().all(|one| one.defect.is_none()));
+        let claimed: usize = drills.iter().map(|d| d.catches.len()).sum();
+        assert!(claimed > 50 && defects.len() == claimed);
+        let before = |at: usize| {
+            let same = defects[..at]
+                .iter()
+                .filter(|d| d.drill == defects[at].drill);
+            same.count()
+        };
+        let turns: Vec<usize> = (0..defects.len()).map(before).collect();
+        assert!(turns.is_sorted() && turns.last() > Some(&1), "{turns:?}");
+        let whole = defects
+            .iter()
+            .all(|d| d.defect.is_some() && d.expectation.is_some());
+        assert!(whole);
+    }
+
+    #[test]
     fn a_fault_that_only_the_honest_bot_met_is_no_hindrance() {
         let as_it_is = |_: &mut FaultVerdict| {};
         let (good, why) = unmet_after(as_it_is, Some(&as_it_is));

@@ -131,18 +131,18 @@ impl Gathered {
             self.findings.extend(looked.findings.into_iter().map(at));
             let Some(run) = looked.run else { continue };
             judged.push(inspect::with_extras(&run)?);
-            let subject = &run.verdict.subject.digest;
+            let subject = &run.verdict().subject.digest;
             if !evidence::is_digest(subject) {
                 let why = format!("{}: {subject:?} names no build", part.display());
                 self.findings.push(inspect::unknown(why));
             }
             self.attested.push(Attested {
-                run: run.verdict.run.id.clone(),
+                run: run.verdict().run.id.clone(),
                 folder: below(&self.store, &part),
                 manifest_sha256: run.sealed.manifest_sha256.clone(),
-                journal_head: run.journal.head.clone(),
-                profile: run.verdict.run.profile.clone(),
-                verdict: run.verdict.verdict,
+                journal_head: run.run.journal.head.clone(),
+                profile: run.verdict().run.profile.clone(),
+                verdict: run.verdict().verdict,
             });
             self.runs.push(run);
         }
@@ -158,7 +158,7 @@ impl Gathered {
     }
 
     fn subject(&self) -> Result<String, Stop> {
-        let mut all = self.runs.iter().map(|r| &r.verdict.subject.digest);
+        let mut all = self.runs.iter().map(|r| &r.verdict().subject.digest);
         let first = all
             .next()
             .ok_or_else(|| Stop::Usage("no run was given".to_owned()))?;
@@ -214,7 +214,7 @@ fn decided(folder: &Path, subject: &str, gathered: &Gathered) -> Result<Decided,
                 evidence.run
             ))
         })?;
-        verdicts.push(run.verdict.clone());
+        verdicts.push(run.verdict().clone());
     }
     if let Some(why) = contradiction(&decision, &verdicts) {
         return Err(bad(format!("{why}; decide again with `firedrill gate`")));

@@ -25,7 +25,10 @@ pub async fn heal() -> Result<Exit, Stop> {
         "removed {} containers and {} networks of runs that died",
         swept.containers, swept.networks
     );
-    Ok(Exit::Pass)
+    match swept.left.first() {
+        Some(why) => Err(Stop::Environment(why.clone())),
+        None => Ok(Exit::Pass),
+    }
 }
 
 pub async fn down() -> Result<Exit, Stop> {

@@ -55,7 +55,7 @@ struct Seen {
     manifest_sha256: String,
     verdict: Verdict,
     files: usize,
-    lines: usize,
+    lines: u64,
 }
 
 #[derive(Default)]
@@ -98,11 +98,11 @@ impl Looked {
             }
             self.seen.push(Seen {
                 dir: part,
-                run: run.verdict.run.id.clone(),
+                run: run.verdict().run.id.clone(),
                 manifest_sha256: run.sealed.manifest_sha256,
                 files: run.sealed.manifest.map_or(0, |m| m.files.len()),
-                lines: run.journal.events.len(),
-                verdict: run.verdict,
+                lines: run.run.lines,
+                verdict: run.run.verdict,
             });
         }
         let findings = inspect::inspect_whole(&folder, &judged)?;

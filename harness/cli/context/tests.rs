@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use firedrill_journal::{Event, Header, Writer};
-use firedrill_verdict::judge;
 use tempfile::TempDir;
 
 use super::*;
@@ -31,11 +30,10 @@ fn sealed(store: &Path, name: &str, recorded: &str, change: impl Fn(&mut Header)
             .expect("an event is written");
     }
     writer.seal().expect("the journal is sealed");
-    let journal = firedrill_journal::read_run(&dir).expect("it is readable");
-    let verdict = judge(&journal);
-    let context = gather(store, &dir, &verdict);
-    evidence::render(&dir, &journal, &verdict, &context).expect("it is rendered");
-    evidence::seal(&dir, name, &journal.head).expect("it is sealed");
+    let run = evidence::judged(&dir, true).expect("it is readable");
+    let context = gather(store, &dir, &run.verdict);
+    evidence::render(&dir, &run, &context).expect("it is rendered");
+    evidence::seal(&dir, name, &run.journal.head).expect("it is sealed");
     dir
 }
 
@@ -131,7 +129,7 @@ fn an_accepted_run_is_compared_with_and_reports_are_rendered_again_to_the_byte()
 
     let again = evidence::rejudge(&dir).expect("it is readable");
     assert_eq!(again.sealed.intact, Ok(()));
-    let extras = evidence::extras(&dir, &again.journal, &again.verdict);
+    let extras = evidence::extras(&dir, &again.run);
     let extras = extras.expect("its context is readable");
     let comparison = extras.comparison.as_ref().expect("it is compared");
     assert!(
@@ -139,7 +137,7 @@ fn an_accepted_run_is_compared_with_and_reports_are_rendered_again_to_the_byte()
         "{comparison:?}"
     );
     assert_eq!(comparison.recoveries[0].was, comparison.recoveries[0].is);
-    let renderings = evidence::renderings(&dir, &again.journal, &again.verdict);
+    let renderings = evidence::renderings(&dir, &again.run);
     for (name, rendered) in renderings.expect("they are rendered") {
         let sealed = fs::read_to_string(dir.join(&name)).expect("it is readable");
         assert!(sealed == rendered, "{name} differs");
@@ -147,7 +145,7 @@ fn an_accepted_run_is_compared_with_and_reports_are_rendered_again_to_the_byte()
     let page = fs::read_to_string(dir.join("report.html")).expect("it is readable");
     assert!(page.contains("another build") && page.contains("class=\"timeline spark\""));
 
-    let path = baseline_path(store, &again.verdict);
+    let path = baseline_path(store, &again.run.verdict);
     fs::write(&path, "{").expect("it is written");
     let blind = context(&sealed(store, "20260101t000200z-a", HONEST, later(2)));
     assert!(blind.baseline.is_none());
@@ -193,7 +191,7 @@ fn only_a_clean_honest_sealed_run_that_passed_is_accepted() {
     ];
     for (at, (recorded, change, exit, verdict)) in cases.into_iter().enumerate() {
         let dir = sealed(store, &format!("run-{at}"), recorded, change);
-        let judged = evidence::rejudge(&dir).expect("it is readable").verdict;
+        let judged = evidence::rejudge(&dir).expect("it is readable").run.verdict;
         assert_eq!(judged.verdict, verdict, "{recorded}");
         let ended = accept(&dir, store).unwrap_or_else(|stop| stop.exit());
         assert_eq!(ended, exit, "{recorded}");

@@ -35,6 +35,14 @@ bench:
     cargo run --release --example bench
     cargo run --release -p firedrill-verdict --example audit_bench
 
+# How fast a recorded run is judged, and in how much memory: just judge-bench reports/latest
+judge-bench RUN *ARGS:
+    cargo run --release -p firedrill-verdict --example judge_bench -- {{RUN}} {{ARGS}}
+
+# A simulated day from a recorded soak, to try the judge on: just day reports/latest /tmp/day
+day RECORDED OUT *HOURS:
+    cargo run --release -p firedrill-verdict --example day_journal -- {{RECORDED}} {{OUT}} {{HOURS}}
+
 # How often the drift test cries wolf in honest soaks, and how many leaks it finds: just drift-study [SOAKS] [SEED…]
 drift-study *ARGS:
     cargo run --release -p firedrill-verdict --example drift_study -- {{ARGS}}

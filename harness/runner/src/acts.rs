@@ -24,8 +24,10 @@ use crate::{faults, recreate};
 const HTTP_DEADLINE: Duration = Duration::from_secs(5);
 const AWAIT_EVERY: Duration = Duration::from_millis(20);
 const LOCK_DEADLINE: Duration = Duration::from_secs(2);
-/// Copies that wait at a lock before it is let go; with fewer, it is let go after this time all the same:
-/// the time for which our lock holds the target up counts against the target's own deadlines.
+/// How long the first copy may need to the lock.
+const ARRIVAL_MAX: Duration = Duration::from_secs(5);
+/// Copies that wait at a lock before it is let go; with fewer, it is let go this long after the first one came all the
+/// same: the time for which our lock holds the target up counts against the target's own deadlines.
 const MEETING: f64 = 10.0;
 const MEETING_MAX: Duration = Duration::from_millis(400);
 const MALFORMED_IN_FLIGHT: usize = 16;
@@ -348,9 +350,17 @@ impl Lock {
     async fn meet(self, unanswered: impl Fn() -> u32) -> Result<f64, String> {
         const WAITING: &str = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted";
         let started = tokio::time::Instant::now();
+        let mut first = None;
         let mut waiting = 0.0;
-        while waiting < MEETING && started.elapsed() < MEETING_MAX {
+        let over = |first: Option<tokio::time::Instant>| match first {
+            Some(first) => first.elapsed() >= MEETING_MAX,
+            None => started.elapsed() >= ARRIVAL_MAX,
+        };
+        while waiting < MEETING && !over(first) {
             waiting = self.store.number(WAITING, LOCK_DEADLINE).await?;
+            if waiting > 0.0 {
+                first.get_or_insert_with(tokio::time::Instant::now);
+            }
             tokio::time::sleep(MEETING_EVERY).await;
         }
         let met = waiting.min(f64::from(unanswered()));

@@ -45,7 +45,7 @@ pub static PROFILE: Table = Table {
         opt(
             "look_ahead",
             Ty::Int { min: 1, max: 1_000 },
-            "A soak's trends are followed that many times its own length and no further; to their horizons by default.",
+            "For how many times its own length a soak must rule a growth out; for its watches' horizons by default. One that is certain counts for the whole horizon.",
         ),
         ACCEPT,
         req("load", Ty::Table(&SOAK_LOAD), "Background load."),

@@ -33,7 +33,8 @@ pub struct Profile {
     pub class: String,
     /// After a fault's healing this much more isn't quiet yet.
     pub settle: Duration,
-    /// A soak says nothing about more than that many times its own length, however far its watches look.
+    /// For so many times its own length a soak must rule a growth out; for its watches' horizons where there is none. A
+    /// growth that is certain counts for the whole horizon.
     pub look_ahead: Option<f64>,
     /// Series that are watched over the whole soak.
     pub watches: Vec<Watch>,

@@ -167,8 +167,8 @@ fn judge(
     headroom: f64,
 ) -> (Answer, Reason, Option<f64>) {
     let hours = |rate: f64| (rate > 0.0).then(|| headroom / rate);
-    let reaches = |rate: f64| rate * series.horizon >= headroom;
-    let in_sight = |rate: f64| rate * series.sight >= headroom;
+    let within = |hours: f64| move |rate: f64| rate * hours >= headroom;
+    let (reaches, in_sight) = (within(series.horizon), within(series.sight));
     if headroom <= 0.0 {
         return (Answer::Drifts, Reason::Beyond, Some(0.0));
     }
@@ -193,13 +193,16 @@ fn judge(
         return (Answer::Drifts, Reason::Slope, hours(slope.line.slope));
     }
     let rate = hours(slope.line.slope);
-    if !in_sight(slope.high()) {
+    // What has grown for certain isn't out of danger because a short soak sees no further.
+    let grows = slope.p < ALPHA && reaches(slope.low());
+    let far = if grows { reaches } else { in_sight };
+    if !far(slope.high()) {
         return (Answer::Holds, Reason::Flat, rate);
     }
     let late = [0.5, 0.75]
         .into_iter()
         .filter_map(|from| data.part(from, 1.0))
-        .find(|late| !in_sight(late.high()));
+        .find(|late| !far(late.high()));
     match late {
         Some(late) => (Answer::Holds, Reason::Settled, hours(late.line.slope)),
         None => (Answer::Unknown, Reason::Unsure, rate),

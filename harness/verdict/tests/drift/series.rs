@@ -18,13 +18,22 @@ fn binned(value: impl Fn(f64) -> f64) -> Binned {
 }
 
 fn look(binned: &Binned, limit: f64, upward: bool, faults: &[f64]) -> Drift {
+    within_sight(binned, limit, upward, (faults, 144.0))
+}
+
+fn within_sight(
+    binned: &Binned,
+    limit: f64,
+    upward: bool,
+    (faults, sight): (&[f64], f64),
+) -> Drift {
     drift(&Series {
         binned,
         faults,
         limit,
         upward,
         horizon: 144.0,
-        sight: 144.0,
+        sight,
         steps: true,
     })
 }
@@ -78,6 +87,42 @@ fn a_limit_beyond_the_horizon_is_no_alarm() {
     let found = look(&rising, 100.0, true, &[]);
     assert_eq!((found.answer, found.reason), (Answer::Holds, Reason::Flat));
     assert!(found.hours.expect("hours") > 144.0);
+}
+
+#[test]
+fn what_is_out_of_sight_need_not_be_ruled_out_and_what_is_certain_counts_all_the_same() {
+    let noisy = binned(|at| 10.0 + 100.0 * ripple(at));
+    let seen = |sight| within_sight(&noisy, 100.0, true, (&[], sight));
+    let far = seen(144.0);
+    assert_eq!((far.answer, far.reason), (Answer::Unknown, Reason::Unsure));
+    let near = seen(15.0);
+    assert_eq!((near.answer, near.reason), (Answer::Holds, Reason::Flat));
+    // The limit is 85 h away.
+    let rising = binned(|at| 10.0 + at + ripple(at));
+    let found = within_sight(&rising, 100.0, true, (&[], 15.0));
+    assert_eq!(
+        (found.answer, found.reason),
+        (Answer::Drifts, Reason::Slope)
+    );
+}
+
+#[test]
+fn a_growth_that_has_slowed_down_is_not_out_of_sight() {
+    for noise in [1.0, 4.0] {
+        let slower = |at: f64| 10.0 + 4.0 * at.min(2.5) + 0.8 * (at - 2.5).max(0.0);
+        let slower = binned(|at| slower(at) + noise * ripple(at));
+        for sight in [144.0, 15.0] {
+            let found = within_sight(&slower, 100.0, true, (&[], sight));
+            assert_eq!(
+                (found.answer, found.reason),
+                (Answer::Unknown, Reason::Unsure),
+                "{noise}, {sight}"
+            );
+        }
+    }
+    let settled = binned(|at| 10.0 + 8.0 * at.min(2.5) + ripple(at));
+    let found = within_sight(&settled, 100.0, true, (&[], 15.0));
+    assert_eq!(found.answer, Answer::Holds, "{:?}", found.reason);
 }
 
 #[test]

@@ -33,6 +33,10 @@ impl Earlier {
                 let why = format!("{n} against “{what}”; {seen}");
                 (Outcome::Fail, why)
             }
+            None if accepted == 0 => {
+                let seen = "no signal was accepted: there is nothing to account for";
+                (Outcome::Inconclusive, seen.to_owned())
+            }
             None if in_block < accepted => {
                 let left = accepted - in_block;
                 let why = "whether the record explained it can't be told";

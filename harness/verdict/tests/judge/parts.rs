@@ -58,6 +58,17 @@ fn what_was_accepted_and_is_in_no_block_may_have_been_explained_by_the_record() 
 }
 
 #[test]
+fn a_part_without_a_signal_shows_nothing() {
+    let check = died(|run| run.events.retain(|(_, e)| !matches!(e, Event::Op(_))));
+    assert_eq!(
+        (check.verdict, check.samples),
+        (Outcome::Inconclusive, 0),
+        "{}",
+        check.observed
+    );
+}
+
+#[test]
 fn one_signal_that_went_out_under_two_nonces_fails_whatever_the_record_said() {
     let check = died(|run| {
         executed_alone(run);

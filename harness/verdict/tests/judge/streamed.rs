@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use firedrill_journal::{
-    Document, DocumentRole, Event, Fact, FactSource, Journal, RunKind, Writer, act, open, read,
-    read_run, sha256_hex,
+    Document, DocumentRole, EdgeKind, Event, Fact, FactSource, Journal, RunKind, StreamState,
+    Writer, act, open, read, read_run, sha256_hex,
 };
 use firedrill_verdict::{Outcome, Verdict, judge, judge_run, verdict_json};
 
-use crate::support::{DRILL, Run, check};
+use serde_json::json;
+
+use crate::support::{DRILL, Run, check, tag};
 
 /// Lines of a journal that are left of it in turn.
 const CUTS: u64 = 3;
@@ -208,5 +210,100 @@ fn rows_that_a_drill_asks_for_are_found_whatever_the_order_of_the_tables() {
         }
         let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
         assert!(whole == streamed, "{}", differences(&whole, &streamed));
+    }
+}
+
+/// A fault may be seen healed long after its drill, whose lines are forgotten by then: what was found in them stays.
+#[test]
+fn an_edge_that_comes_long_after_its_drill_takes_nothing_back() {
+    let mut run = Run::healthy();
+    let send = json!({"tx_hash": tag(7001), "from": "0xf", "nonce": 701, "intent": tag(20), "first_send": true, "outcome": "accepted"});
+    run.fact(2_500, FactSource::Chain, "submission", send);
+    run.stream(30_000, "engine", StreamState::Attached, None);
+    run.edge(120_000, "quiesce", false, EdgeKind::Healed);
+    run.events.sort_by_key(|(at, _)| *at);
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = read(&run.bytes()).expect("it is readable");
+    let soak = as_soak(folder.path(), journal, u64::MAX);
+    let (whole, streamed) = both(&soak);
+    let found = check(&whole, "nothing-sent");
+    assert_eq!(found.verdict, Outcome::Fail, "{}", found.observed);
+    let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
+    assert!(whole == streamed, "{}", differences(&whole, &streamed));
+}
+
+/// A send that the harness came to know of that late, though it happened in the outage of the first drill.
+fn late_by(ms: u64, change: impl FnOnce(&mut Run)) -> (Verdict, Verdict) {
+    let mut run = Run::healthy();
+    let send = json!({"tx_hash": tag(7001), "from": "0xf", "nonce": 701, "intent": tag(20), "first_send": true, "outcome": "accepted"});
+    run.fact(2_500, FactSource::Chain, "submission", send);
+    if let Some((at, _)) = run.events.last_mut() {
+        *at += ms;
+    }
+    change(&mut run);
+    run.events.sort_by_key(|(at, _)| *at);
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = read(&run.bytes()).expect("it is readable");
+    let soak = as_soak(folder.path(), journal, u64::MAX);
+    both(&soak)
+}
+
+#[test]
+fn a_line_counts_however_late_it_came() {
+    for ms in [1_000, 9_000, 11_000, 60_000] {
+        let (whole, streamed) = late_by(ms, |run| {
+            run.stream(20_000, "engine", StreamState::Attached, None);
+        });
+        let found = check(&whole, "nothing-sent");
+        assert_eq!(found.verdict, Outcome::Fail, "{ms}: {}", found.observed);
+        let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
+        let differences = differences(&whole, &streamed);
+        assert!(whole == streamed, "{ms} ms late: {differences}");
+    }
+}
+
+#[test]
+fn a_line_counts_though_the_next_drill_has_begun() {
+    let (whole, streamed) = late_by(4_500, |run| {
+        let next = run.header.episodes[0].clone();
+        run.header.episodes.push(next);
+        run.edge(6_500, "baseline", false, EdgeKind::Requested);
+        if let Some((_, Event::Edge(edge))) = run.events.last_mut() {
+            edge.episode = 1;
+        }
+    });
+    for verdict in [&whole, &streamed] {
+        let found = check(verdict, "nothing-sent");
+        assert_eq!(found.verdict, Outcome::Fail, "{}", found.observed);
+    }
+    let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
+    assert!(whole == streamed, "{}", differences(&whole, &streamed));
+}
+
+/// Rows are compared as they pass: what the chain does after that can't be held against them any more. In memory they
+/// are compared in the end.
+#[test]
+fn a_chain_that_goes_on_while_the_record_is_read_leaves_nothing_to_compare_with() {
+    let symbols = |verdict: &Verdict| {
+        let checks = verdict.audit.checks.iter();
+        let mut same = checks.filter(|c| c.id == "same/symbol-as-asked");
+        let check = same.next().expect("symbols are compared");
+        (check.verdict, check.observed.clone())
+    };
+    for again in [false, true] {
+        let mut run = Run::healthy();
+        if again {
+            let mined = json!({"tx_hash": tag(1001), "from": "0xf", "nonce": 1, "intent": tag(1), "first_send": false, "status": 1, "effective_gas_price": 51_000_000, "symbol": "BTC-USD", "side": "LONG", "size_usdc": "10"});
+            run.fact(5_925, FactSource::Chain, "mined", mined);
+            run.events.sort_by_key(|(at, _)| *at);
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = read(&run.bytes()).expect("it is readable");
+        let (whole, streamed) = both(&as_soak(folder.path(), journal, u64::MAX));
+        assert_eq!(symbols(&whole).0, Outcome::Pass);
+        let (verdict, observed) = symbols(&streamed);
+        let words = "the chain went on while the record was read";
+        assert_eq!(observed == words, again, "{observed}");
+        assert_eq!(verdict == Outcome::Inconclusive, again, "{observed}");
     }
 }

@@ -422,14 +422,16 @@ impl Run {
         for (_, event) in &self.events {
             *counts.entry(event.kind().to_owned()).or_default() += 1;
         }
+        let last = self.events.iter().map(|(at, _)| *at).max();
+        let last = last.unwrap_or_default().max(6_000);
         let end = Event::End(End {
             reason: EndReason::Completed,
             detail: None,
-            at_ns: 6000 * MS,
+            at_ns: last * MS,
             counts,
         });
         let body = self.events.iter().cloned();
-        let all = std::iter::once((0, head)).chain(body).chain([(6000, end)]);
+        let all = std::iter::once((0, head)).chain(body).chain([(last, end)]);
         for (seq, (at, event)) in all.enumerate() {
             let envelope = Envelope {
                 seq: seq as u64,

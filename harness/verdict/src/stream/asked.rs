@@ -1,0 +1,219 @@
+//! The rows of the record that a drill asks about: they come when all drills are over, and only they are kept.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use firedrill_journal::{Fact, SignalRef};
+use firedrill_plan::{Drill, Expect, FactSelector, Observe};
+
+use crate::audit::{Books, row_text};
+use crate::facts::{is_meant, row_fits};
+use crate::index::FactAt;
+
+/// Whether an expectation is about rows, which come when all drills are over.
+pub fn is_open(expect: &Expect) -> bool {
+    matches!(
+        expect.observe,
+        Observe::Count {
+            facts: FactSelector::Row { .. },
+            ..
+        }
+    )
+}
+
+/// Where a signal was sent from.
+#[derive(Clone, Copy)]
+struct Sent {
+    episode: u32,
+    phase: u16,
+    origin: u16,
+}
+
+/// Texts by number.
+#[derive(Default)]
+struct Words {
+    all: Vec<String>,
+    known: HashMap<String, u16>,
+}
+
+impl Words {
+    /// Phases and acts of the drills: there are few of them.
+    fn id(&mut self, text: &str) -> u16 {
+        if let Some(id) = self.known.get(text) {
+            return *id;
+        }
+        let id = u16::try_from(self.all.len()).unwrap_or(u16::MAX);
+        if id < u16::MAX {
+            self.all.push(text.to_owned());
+            self.known.insert(text.to_owned(), id);
+        }
+        id
+    }
+
+    fn text(&self, id: u16) -> &str {
+        self.all.get(usize::from(id)).map_or("", String::as_str)
+    }
+}
+
+/// Which rows drills ask for, and whose they are.
+pub struct Asked<'p> {
+    drills: &'p [Drill],
+    words: Words,
+    /// By the number of a signal's key.
+    sent: Vec<Option<Sent>>,
+    /// Signals that kept rows belong to.
+    meant: BTreeMap<String, Sent>,
+    /// Keys of intents to which other rows belong that drills ask for.
+    pub intents: HashMap<String, String>,
+    /// Tables of whose rows drills ask something.
+    asked: BTreeSet<&'p str>,
+    /// A row came that was asked for, and whose it is wasn't known yet.
+    pub disorder: bool,
+}
+
+impl<'p> Asked<'p> {
+    pub fn new(drills: &'p [Drill]) -> Self {
+        let expects = drills.iter().flat_map(|d| &d.expects);
+        let asked = expects.filter_map(|e| match &e.observe {
+            Observe::Count {
+                facts: FactSelector::Row { table, .. },
+                ..
+            } => Some(table.as_str()),
+            _ => None,
+        });
+        Asked {
+            drills,
+            words: Words::default(),
+            sent: Vec::new(),
+            meant: BTreeMap::new(),
+            intents: HashMap::new(),
+            asked: asked.collect(),
+            disorder: false,
+        }
+    }
+
+    /// The stack is another: whose a signal was says nothing any more.
+    pub fn forget(&mut self) {
+        self.sent.clear();
+    }
+
+    /// Remembers where a signal was sent from.
+    pub fn place(&mut self, key: Option<u32>, signal: Option<&SignalRef>) {
+        let (Some(key), Some(signal)) = (key, signal) else {
+            return;
+        };
+        let sent = Sent {
+            episode: signal.episode,
+            phase: self.words.id(&signal.phase),
+            origin: self.words.id(&signal.origin),
+        };
+        let at = key as usize;
+        if self.sent.len() <= at {
+            self.sent.resize(at + 1, None);
+        }
+        self.sent[at].get_or_insert(sent);
+    }
+
+    /// Whether a drill asks for that row, or it says whose another one is.
+    pub fn asks_for(&mut self, books: &Books<'_>, seq: u64, fact: &Fact) -> bool {
+        if matches!(fact.what.as_str(), "collected" | "not_collected") {
+            return true;
+        }
+        let at = FactAt { seq, fact };
+        let history = &books.history;
+        let key = row_text(&at, "key");
+        let intent = row_text(&at, "intent");
+        let id = match (key, intent) {
+            (Some(key), _) => history.known_key(key),
+            (None, Some(intent)) => history.key_of_intent(intent),
+            (None, None) => None,
+        };
+        let sent = id.and_then(|id| self.sent.get(id as usize).copied().flatten());
+        if let ("intent", Some(key), Some(id), Some(sent)) =
+            (fact.what.as_str(), key, row_text(&at, "id"), sent)
+            && self.asks_beyond_intents(sent)
+        {
+            self.intents.insert(id.to_owned(), key.to_owned());
+        }
+        if !self.asked.contains(fact.what.as_str()) {
+            return false;
+        }
+        let unread = !books.tables.is_closed("intent");
+        self.disorder |= fact.what != "intent" && key.is_none() && unread;
+        if !self.is_asked(fact, sent) {
+            return false;
+        }
+        if let Some(sent) = sent {
+            let own = intent.and_then(|id| self.intents.get(id));
+            let name = key.map(str::to_owned).or_else(|| own.cloned());
+            self.meant.extend(name.map(|name| (name, sent)));
+        }
+        true
+    }
+
+    /// Whether the drill that a signal was sent in asks for rows that don't name the signal themselves.
+    fn asks_beyond_intents(&self, sent: Sent) -> bool {
+        let drill = self.drills.get(sent.episode as usize);
+        let expects = drill.into_iter().flat_map(|d| &d.expects);
+        let mut tables = expects.filter_map(|e| match &e.observe {
+            Observe::Count {
+                facts: FactSelector::Row { table, .. },
+                ..
+            } => Some(table.as_str()),
+            _ => None,
+        });
+        tables.any(|table| table != "intent")
+    }
+
+    fn is_asked(&self, row: &Fact, sent: Option<Sent>) -> bool {
+        let asks = |(episode, drill): (usize, &Drill)| {
+            drill.expects.iter().any(|e| match &e.observe {
+                Observe::Count {
+                    facts:
+                        FactSelector::Row {
+                            table,
+                            columns,
+                            signals_of,
+                            origin,
+                            ..
+                        },
+                    ..
+                } => {
+                    let from = sent.map(|s| {
+                        let (phase, by) = (self.words.text(s.phase), self.words.text(s.origin));
+                        (s.episode as usize, phase, by)
+                    });
+                    *table == row.what
+                        && is_meant(from, episode, signals_of, origin.as_deref())
+                        && row_fits(row, columns)
+                }
+                _ => false,
+            })
+        };
+        match sent {
+            Some(sent) => {
+                let episode = sent.episode as usize;
+                let drill = self.drills.get(episode);
+                drill.is_some_and(|drill| asks((episode, drill)))
+            }
+            None => self.drills.iter().enumerate().any(asks),
+        }
+    }
+
+    /// The signals that kept rows belong to.
+    pub fn signals(&self) -> Vec<SignalRef> {
+        self.meant.iter().map(|m| self.signal(m)).collect()
+    }
+
+    fn signal(&self, (key, sent): (&String, &Sent)) -> SignalRef {
+        SignalRef {
+            key: key.clone(),
+            tag: String::new(),
+            payload: String::new(),
+            episode: sent.episode,
+            phase: self.words.text(sent.phase).to_owned(),
+            origin: self.words.text(sent.origin).to_owned(),
+            service: String::new(),
+            malformed: None,
+        }
+    }
+}

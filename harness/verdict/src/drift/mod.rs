@@ -112,7 +112,9 @@ pub enum Reason {
     Flat,
     /// It grew, and has stopped.
     Settled,
-    /// The interval reaches the limit, or it grew only in a part of the soak.
+    /// It grew for certain, and not all the time.
+    Uneven,
+    /// The interval reaches the limit.
     Unsure,
 }
 
@@ -205,6 +207,7 @@ fn judge(
         .find(|late| !far(late.high()));
     match late {
         Some(late) => (Answer::Holds, Reason::Settled, hours(late.line.slope)),
+        None if grows => (Answer::Unknown, Reason::Uneven, rate),
         None => (Answer::Unknown, Reason::Unsure, rate),
     }
 }

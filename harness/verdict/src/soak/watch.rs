@@ -322,8 +322,11 @@ fn sentence(found: &Drift, limit: &DriftLimit, sight: f64) -> String {
             "isn't approached within the horizon of",
         ),
         Reason::Settled => format!("it changed ({slope}) and has settled at {level}"),
+        Reason::Uneven => {
+            format!("{slope}: {reached}, but it didn't grow all the time; a longer soak would tell")
+        }
         Reason::Unsure => format!(
-            "{slope}: too noisy, too short or too uneven to rule out that the limit {goal} is reached within {ahead}; a longer soak would tell"
+            "{slope}: too noisy or too short to rule out that the limit {goal} is reached within {ahead}; a longer soak would tell"
         ),
     }
 }

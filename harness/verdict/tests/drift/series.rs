@@ -115,7 +115,7 @@ fn a_growth_that_has_slowed_down_is_not_out_of_sight() {
             let found = within_sight(&slower, 100.0, true, (&[], sight));
             assert_eq!(
                 (found.answer, found.reason),
-                (Answer::Unknown, Reason::Unsure),
+                (Answer::Unknown, Reason::Uneven),
                 "{noise}, {sight}"
             );
         }

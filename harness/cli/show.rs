@@ -15,6 +15,7 @@ use crate::live::{Live, Progress};
 const REDRAW: Duration = Duration::from_millis(500);
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 const JSON_EVERY: Duration = Duration::from_secs(5);
+const WIDTH_MIN: usize = 40;
 const WIDTH_MAX: usize = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn follow(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let form = Form::choose();
-        let mut drawn = 0;
+        let mut drawn = Vec::new();
         let mut phase = String::new();
         let mut passed = 0;
         let mut tick = tokio::time::interval(form.every());
@@ -79,18 +80,18 @@ pub fn follow(
                     let now = live.progress_phase();
                     if form != Form::Terminal && now != phase {
                         phase = now.to_owned();
-                        drawn = draw(form, &live.progress(), drawn);
+                        drawn = draw(form, &live.progress(), &drawn);
                     }
                     if live.passed() > passed {
                         passed = live.passed();
                         announce(form, &live.progress());
                     }
                 }
-                _ = tick.tick() => drawn = draw(form, &live.progress(), drawn),
+                _ = tick.tick() => drawn = draw(form, &live.progress(), &drawn),
             }
         }
         if form == Form::Terminal {
-            draw(form, &live.progress(), drawn);
+            draw(form, &live.progress(), &drawn);
         }
     })
 }
@@ -108,37 +109,43 @@ fn stamp() -> impl std::fmt::Display {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ")
 }
 
-/// Draws over the lines that were drawn before; returns how many there are now.
-fn draw(form: Form, progress: &Progress, before: usize) -> usize {
+/// Draws over the lines that were drawn before; returns how long they are now.
+fn draw(form: Form, progress: &Progress, before: &[usize]) -> Vec<usize> {
     let mut out = std::io::stderr().lock();
     // Nobody may be looking any more: that is no reason to end the soak.
     match form {
         Form::Json => {
             let line = serde_json::to_string(progress).unwrap_or_default();
             let _ = writeln!(out, "{line}");
-            0
+            Vec::new()
         }
         Form::Plain => {
             let _ = writeln!(out, "{} {}", stamp(), plain(progress));
-            0
+            Vec::new()
         }
         Form::Terminal => {
-            let lines = block(progress, width());
-            if before > 0 {
-                let _ = write!(out, "\x1b[{before}A\x1b[J");
+            let columns = columns();
+            let lines = block(progress, columns.clamp(WIDTH_MIN, WIDTH_MAX));
+            if !before.is_empty() {
+                let _ = write!(out, "\x1b[{}A\x1b[J", rows(before, columns));
             }
             for line in &lines {
                 let _ = writeln!(out, "{line}");
             }
-            lines.len()
+            lines.iter().map(|line| line.chars().count()).collect()
         }
     }
 }
 
-fn width() -> usize {
+/// How many rows lines of that length take: a terminal that was made narrower has wrapped them.
+fn rows(lines: &[usize], columns: usize) -> usize {
+    let of = |length: &usize| length.div_ceil(columns.max(1)).max(1);
+    lines.iter().map(of).sum()
+}
+
+fn columns() -> usize {
     let asked = rustix::termios::tcgetwinsize(std::io::stderr());
-    let columns = asked.map_or(80, |size| usize::from(size.ws_col));
-    columns.clamp(40, WIDTH_MAX)
+    asked.map_or(80, |size| usize::from(size.ws_col))
 }
 
 fn p95(progress: &Progress) -> String {
@@ -234,6 +241,13 @@ fn block(p: &Progress, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_a_narrower_terminal_has_wrapped_are_drawn_over_as_well() {
+        assert_eq!(rows(&[200, 20, 0], 200), 3);
+        assert_eq!(rows(&[200, 20, 0], 80), 5);
+        assert_eq!(rows(&[200, 20, 0], 0), 221);
+    }
 
     fn lines_of(progress: &Progress, width: usize) -> String {
         block(progress, width).join("\n")

@@ -357,6 +357,13 @@ pub fn state_word(state: OpState) -> &'static str {
     }
 }
 
+/// Whether the harness died after the episode, and its stack with it.
+fn record_is_gone(scene: &Scene<'_>) -> bool {
+    let last = scene.index.episodes.get(scene.episode).map(|e| e.last);
+    let parts = scene.index.parts.iter();
+    last.is_some_and(|last| parts.map(|(_, began)| began).any(|began| *began > last))
+}
+
 fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
     let FactSelector::Row {
         table,
@@ -368,6 +375,13 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
     else {
         return Err("not a selector of rows".to_owned());
     };
+    if record_is_gone(scene) {
+        let why = "the record of it went with the stack on which it ran";
+        return Ok(Found {
+            gap: Some(why.to_owned()),
+            ..Found::default()
+        });
+    }
     let rows = scene.record.rows(table);
     let mut bounds = Bounds::new(fields)?;
     let mut found = Found {

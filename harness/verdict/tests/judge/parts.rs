@@ -4,7 +4,8 @@ use firedrill_journal::{Event, FactSource, Part};
 use firedrill_verdict::{AuditCheck, Outcome};
 use serde_json::json;
 
-use crate::support::{MS, Run, executed, tag};
+use crate::streamed::ROWS;
+use crate::support::{DRILL, MS, Run, check, executed, tag};
 
 /// The healthy run up to its record, and the first moments of the part after it.
 fn died(change: impl FnOnce(&mut Run)) -> AuditCheck {
@@ -81,4 +82,51 @@ fn one_signal_that_went_out_under_two_nonces_fails_whatever_the_record_said() {
         "{}",
         check.observed
     );
+}
+
+/// The next stack's tables hold nothing of a drill that was over before.
+#[test]
+fn what_a_drill_asks_of_a_record_that_is_gone_accuses_nobody_and_clears_nobody() {
+    let mut run = Run::of(&format!("{DRILL}{ROWS}"));
+    let later = 5_000;
+    for (at, event) in &mut run.events {
+        match event {
+            Event::Stream(stream) if stream.id == "sql" => {
+                *at += later;
+                stream.at_ns += later * MS;
+            }
+            Event::Fact(fact) if matches!(fact.source, FactSource::Sql | FactSource::Metric) => {
+                *at += later;
+                fact.at_ns += later * MS;
+                if fact.what == "collected" {
+                    fact.keys.insert("rows".to_owned(), json!(0));
+                }
+            }
+            _ => {}
+        }
+    }
+    run.events.retain(|(_, event)| match event {
+        Event::Fact(fact) if fact.source == FactSource::Sql => fact.what == "collected",
+        _ => true,
+    });
+    let part = Part {
+        number: 2,
+        from_ns: 7_000 * MS,
+        at_ns: 9_000 * MS,
+        lost: None,
+        episode: 1,
+        subject: run.header.subject.clone(),
+        argv: Vec::new(),
+    };
+    run.events.push((9_000, Event::Part(Box::new(part))));
+    run.events.sort_by_key(|(at, _)| *at);
+    let verdict = run.judge();
+    for id in ["executed", "simulated", "no-reason"] {
+        let check = check(&verdict, id);
+        let gone = check.observed.contains("went with the stack");
+        assert_eq!(check.verdict, Outcome::Inconclusive, "{}", check.observed);
+        assert!(gone, "{id}: {}", check.observed);
+    }
+    let other = check(&verdict, "nothing-sent");
+    assert_eq!(other.verdict, Outcome::Pass, "{}", other.observed);
 }

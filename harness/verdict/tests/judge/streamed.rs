@@ -144,7 +144,7 @@ fn differences(a: &str, b: &str) -> String {
         .collect()
 }
 
-const ROWS: &str = r#"
+pub const ROWS: &str = r#"
 [[expect]]
 id     = "executed"
 what   = "what was sent before the outage is executed"

@@ -7,6 +7,21 @@ use serde_json::json;
 use crate::streamed::ROWS;
 use crate::support::{DRILL, MS, Run, check, executed, tag};
 
+/// The harness died after 7 s, and goes on with that episode 2 s later.
+fn goes_on(run: &mut Run, episode: u32) {
+    let part = Part {
+        number: 2,
+        from_ns: 7_000 * MS,
+        at_ns: 9_000 * MS,
+        lost: None,
+        episode,
+        subject: run.header.subject.clone(),
+        argv: Vec::new(),
+    };
+    run.events.push((9_000, Event::Part(Box::new(part))));
+    run.events.sort_by_key(|(at, _)| *at);
+}
+
 /// The healthy run up to its record, and the first moments of the part after it.
 fn died(change: impl FnOnce(&mut Run)) -> AuditCheck {
     let mut run = Run::healthy().edit(|event| match event {
@@ -15,17 +30,7 @@ fn died(change: impl FnOnce(&mut Run)) -> AuditCheck {
         _ => true,
     });
     change(&mut run);
-    let part = Part {
-        number: 2,
-        from_ns: 7_000 * MS,
-        at_ns: 9_000 * MS,
-        lost: None,
-        episode: 0,
-        subject: run.header.subject.clone(),
-        argv: Vec::new(),
-    };
-    run.events.push((9_000, Event::Part(Box::new(part))));
-    run.events.sort_by_key(|(at, _)| *at);
+    goes_on(&mut run, 0);
     let verdict = run.judge();
     let checks = &verdict.audit.checks;
     let check = checks.iter().find(|c| c.id == "part-1");
@@ -109,17 +114,7 @@ fn what_a_drill_asks_of_a_record_that_is_gone_accuses_nobody_and_clears_nobody()
         Event::Fact(fact) if fact.source == FactSource::Sql => fact.what == "collected",
         _ => true,
     });
-    let part = Part {
-        number: 2,
-        from_ns: 7_000 * MS,
-        at_ns: 9_000 * MS,
-        lost: None,
-        episode: 1,
-        subject: run.header.subject.clone(),
-        argv: Vec::new(),
-    };
-    run.events.push((9_000, Event::Part(Box::new(part))));
-    run.events.sort_by_key(|(at, _)| *at);
+    goes_on(&mut run, 1);
     let verdict = run.judge();
     for id in ["executed", "simulated", "no-reason"] {
         let check = check(&verdict, id);

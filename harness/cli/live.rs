@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use firedrill_journal::{Edge, EdgeKind, Event, Fact, FactSource, Op, OpState, act};
+use firedrill_journal::{Edge, EdgeKind, Event, Fact, FactSource, Op, OpState, View, act};
 use firedrill_plan::{Drill, Schedule};
 use firedrill_verdict::{Misdeed, Vigil};
 
@@ -97,7 +97,7 @@ impl Live {
             Event::Fact(fact) => self.fact(fact),
             _ => {}
         }
-        let offence = self.vigil.see(event);
+        let offence = self.vigil.see(View::of(event));
         self.counts.offences += u64::from(offence.is_some());
         self.pass();
         if self.first_offence.is_none() {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use firedrill_journal::{Envelope, Event, FactSource};
+use firedrill_journal::{FactSource, Line, View};
 use sha2::{Digest as _, Sha256};
 
 use crate::evidence::{self, safe_name};
@@ -45,14 +45,14 @@ impl Logs {
     }
 
     /// Takes a line of the journal in.
-    pub fn see(&mut self, line: &Envelope) {
-        let Event::Fact(fact) = &line.event else {
+    pub fn see(&mut self, line: &Line<'_>) {
+        let View::Fact(fact) = line.view else {
             return;
         };
         if fact.source != FactSource::Log || self.failed.is_some() {
             return;
         }
-        let text = |key: &str| fact.keys.get(key).and_then(|v| v.as_str()).unwrap_or("");
+        let text = |key: &str| fact.text(key).unwrap_or("");
         let shown = format!("{:>12.3} ms  {}", fact.at_ns as f64 / 1e6, text("text"));
         if let Err(stop) = self.put(&safe_name(text("service")), shown) {
             self.failed = Some(stop);

@@ -1,29 +1,29 @@
-//! Reading ahead: a long journal is unpacked and its chain followed on one thread, its events are decoded on another,
-//! and whoever asked for lines works on a third.
+//! Reading ahead: a long journal is unpacked and its chain followed on a thread of its own, while whoever asked for
+//! lines works on those that have come.
 //!
 //! Only what is in perfect order comes this way. At the first line that isn't, nothing is concluded: [`crate::Lines`]
 //! reads the journal again, line by line, and says what is wrong.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use crate::line::{Parts, Sight, event};
 use crate::writer::segment;
 use crate::{End, Envelope, Event, GENESIS};
 
 /// Bytes of lines that are handed on at once, and how often that many may wait.
-const BATCH: usize = 1 << 20;
-const WAITING: usize = 2;
-/// Bytes that are unpacked at once.
-const PIECE: usize = 1 << 18;
+const BATCH: usize = 1 << 17;
+const WAITING: usize = 4;
 /// No line is longer: see the plain reader.
-const LINE_MAX: u64 = 64 << 20;
+const LINE_MAX: usize = 64 << 20;
 
 /// What the journal's end is known by.
 #[derive(Debug)]
@@ -36,7 +36,8 @@ pub(crate) struct Whole {
 
 /// What comes next.
 pub(crate) enum Step {
-    Line(Box<Envelope>),
+    /// A line of a batch.
+    Line(Arc<Batch>, usize),
     /// All lines have come, and nothing is wrong with any of them.
     Whole(Whole),
     /// Something is wrong after that many lines, or may be.
@@ -44,51 +45,100 @@ pub(crate) enum Step {
 }
 
 enum Raw {
-    Lines(Vec<u8>),
+    Lines(Batch),
     Whole(Whole),
     Odd,
 }
 
-enum Decoded {
-    Lines(Vec<Envelope>),
-    Whole(Whole),
-    Odd,
+/// Some lines, as they stand in the journal.
+pub(crate) struct Batch {
+    text: String,
+    /// Number of the first of them.
+    first: u64,
+    lines: Vec<Slot>,
+}
+
+/// Where a line stands in its batch.
+struct Slot {
+    mono_ns: u64,
+    kind: &'static str,
+    line: Range<usize>,
+    event: Range<usize>,
+}
+
+impl Batch {
+    pub fn seq(&self, at: usize) -> u64 {
+        self.first + at as u64
+    }
+
+    pub fn mono_ns(&self, at: usize) -> u64 {
+        self.lines.get(at).map_or(0, |slot| slot.mono_ns)
+    }
+
+    fn event_text(&self, at: usize) -> Option<(&'static str, &str)> {
+        let slot = self.lines.get(at)?;
+        Some((slot.kind, self.text.get(slot.event.clone())?))
+    }
+
+    pub fn sight(&self, at: usize) -> Option<Sight<'_>> {
+        let (kind, text) = self.event_text(at)?;
+        Sight::of(kind, text)
+    }
+
+    pub fn event(&self, at: usize) -> Option<Event> {
+        let (kind, text) = self.event_text(at)?;
+        event(kind, text)
+    }
+
+    pub fn envelope(&self, at: usize) -> Option<Envelope> {
+        let line = self.lines.get(at)?.line.clone();
+        Parts::of(self.text.get(line)?)?.envelope()
+    }
 }
 
 /// A journal in segments that is read ahead of whoever asks for its lines.
 pub(crate) struct Ahead {
-    batches: Receiver<Decoded>,
-    ready: std::vec::IntoIter<Envelope>,
+    batches: Receiver<Raw>,
+    ready: Option<Arc<Batch>>,
+    next: usize,
     given: u64,
 }
 
 impl Ahead {
     pub fn of(folder: &Path) -> Self {
-        let (raw, lines) = sync_channel(WAITING);
-        let (decoded, batches) = sync_channel(WAITING);
+        let (raw, batches) = sync_channel(WAITING);
         let folder = folder.to_owned();
-        // The threads end when nobody listens to them any more.
+        // The thread ends when nobody listens to it any more.
         thread::spawn(move || scan(&folder, &raw));
-        thread::spawn(move || decode(&lines, &decoded));
         Ahead {
             batches,
-            ready: Vec::new().into_iter(),
+            ready: None,
+            next: 0,
             given: 0,
         }
     }
 
     pub fn step(&mut self) -> Step {
         loop {
-            if let Some(line) = self.ready.next() {
+            if let Some(batch) = &self.ready
+                && self.next < batch.lines.len()
+            {
+                let at = self.next;
+                self.next += 1;
                 self.given += 1;
-                return Step::Line(Box::new(line));
+                return Step::Line(Arc::clone(batch), at);
             }
             match self.batches.recv() {
-                Ok(Decoded::Lines(lines)) => self.ready = lines.into_iter(),
-                Ok(Decoded::Whole(whole)) => return Step::Whole(whole),
-                Ok(Decoded::Odd) | Err(_) => return Step::Odd(self.given),
+                Ok(Raw::Lines(batch)) => (self.ready, self.next) = (Some(Arc::new(batch)), 0),
+                Ok(Raw::Whole(whole)) => return Step::Whole(whole),
+                Ok(Raw::Odd) | Err(_) => return Step::Odd(self.given),
             }
         }
+    }
+
+    /// How many lines were given before the last one.
+    pub fn before(&self) -> u64 {
+        self.given.saturating_sub(1)
     }
 }
 
@@ -98,7 +148,7 @@ fn scan(folder: &Path, raw: &SyncSender<Raw>) {
     let mut number = 1;
     let over = loop {
         let path = segment(folder, number);
-        if !chain.segment(&path, raw) {
+        if chain.segment(&path, raw).is_none() {
             break Raw::Odd;
         }
         if !segment(folder, number + 1).exists() {
@@ -116,7 +166,31 @@ struct Chain {
     head: [u8; 64],
     counts: BTreeMap<&'static str, u64>,
     ended: Option<End>,
-    batch: Vec<u8>,
+    second: Second,
+}
+
+/// The last second of the wall clock that was read: most lines are of the same one as the line before.
+#[derive(Default)]
+struct Second([u8; 19]);
+
+impl Second {
+    /// Whether the text is a time.
+    fn reads(&mut self, wall: &str) -> bool {
+        let known = wall.as_bytes().strip_prefix(&self.0);
+        if let Some([b'.', digits @ .., b'Z']) = known
+            && (1..=9).contains(&digits.len())
+            && digits.iter().all(u8::is_ascii_digit)
+        {
+            return true;
+        }
+        if wall.parse::<jiff::Timestamp>().is_err() {
+            return false;
+        }
+        if let Some((second, [b'.', ..])) = wall.as_bytes().split_first_chunk() {
+            self.0 = *second;
+        }
+        true
+    }
 }
 
 impl Default for Chain {
@@ -128,69 +202,77 @@ impl Default for Chain {
             head,
             counts: BTreeMap::new(),
             ended: None,
-            batch: Vec::with_capacity(BATCH + PIECE),
+            second: Second::default(),
         }
     }
 }
 
 impl Chain {
-    /// Whether all lines of a segment are in order and were handed on.
-    fn segment(&mut self, path: &PathBuf, raw: &SyncSender<Raw>) -> bool {
-        let Ok(file) = File::open(path) else {
-            return false;
-        };
-        let Ok(unpacked) = zstd::stream::read::Decoder::new(file) else {
-            return false;
-        };
-        let mut source = BufReader::with_capacity(PIECE, unpacked);
+    /// Hands the lines of a segment on; `None` if one of them is not in order, or nobody listens.
+    fn segment(&mut self, path: &PathBuf, raw: &SyncSender<Raw>) -> Option<()> {
+        let file = File::open(path).ok()?;
+        let mut source = zstd::stream::read::Decoder::new(file).ok()?;
+        let mut bytes: Vec<u8> = Vec::new();
         loop {
-            let from = self.batch.len();
-            let read = (&mut source)
-                .take(LINE_MAX)
-                .read_until(b'\n', &mut self.batch);
-            match read {
-                Ok(0) => return self.hand_on(raw),
-                Ok(_) if self.accept(from) => {}
-                _ => return false,
-            }
-            if self.batch.len() >= BATCH && !self.hand_on(raw) {
-                return false;
-            }
+            let more = BATCH as u64;
+            let read = source.by_ref().take(more).read_to_end(&mut bytes).ok()?;
+            let whole = bytes.iter().rposition(|b| *b == b'\n').map(|at| at + 1);
+            let whole = match whole {
+                Some(whole) => whole,
+                None if bytes.is_empty() => return Some(()),
+                // A line that is cut, or one that is longer than any.
+                None if read == 0 || bytes.len() > LINE_MAX => return None,
+                None => continue,
+            };
+            let mut rest = Vec::with_capacity(BATCH + (bytes.len() - whole));
+            rest.extend_from_slice(&bytes[whole..]);
+            bytes.truncate(whole);
+            let batch = self.batch(String::from_utf8(bytes).ok()?)?;
+            raw.send(Raw::Lines(batch)).ok()?;
+            bytes = rest;
         }
     }
 
-    fn hand_on(&mut self, raw: &SyncSender<Raw>) -> bool {
-        let next = Vec::with_capacity(BATCH + PIECE);
-        let batch = std::mem::replace(&mut self.batch, next);
-        batch.is_empty() || raw.send(Raw::Lines(batch)).is_ok()
+    /// The lines of a text, if each of them follows on the one before.
+    fn batch(&mut self, text: String) -> Option<Batch> {
+        let first = self.seq;
+        let mut lines = Vec::with_capacity(text.len() / 256);
+        let mut from = 0;
+        while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
+            let to = from + rest.find('\n')?;
+            let line = &text[from..to];
+            let parts = Parts::of(line)?;
+            self.accept(line, &parts)?;
+            let event = from + (line.len() - 1 - parts.event.len())..to - 1;
+            lines.push(Slot {
+                mono_ns: parts.mono_ns,
+                kind: parts.kind,
+                line: from..to,
+                event,
+            });
+            from = to + 1;
+        }
+        Some(Batch { text, first, lines })
     }
 
-    /// Whether the line that begins there follows on the one before.
-    fn accept(&mut self, from: usize) -> bool {
-        let Some((b'\n', line)) = self.batch[from..].split_last() else {
-            return false;
-        };
-        let Some(parts) = Parts::of(line) else {
-            return false;
-        };
+    /// Takes a line in, if it follows on the one before.
+    fn accept(&mut self, line: &str, parts: &Parts<'_>) -> Option<()> {
         let follows = parts.seq == self.seq
             && parts.prev.as_bytes() == self.head
             && (parts.kind == "header") == (self.seq == 0)
-            && self.ended.is_none();
+            && self.ended.is_none()
+            && self.second.reads(parts.wall);
         if !follows {
-            return false;
+            return None;
         }
         if parts.kind == "end" {
-            self.ended = serde_json::from_slice(parts.event).ok();
-            if self.ended.is_none() {
-                return false;
-            }
+            self.ended = Some(serde_json::from_str(parts.event).ok()?);
         } else {
             *self.counts.entry(parts.kind).or_default() += 1;
         }
-        let digest = Sha256::digest(line);
+        let digest = Sha256::digest(line.as_bytes());
         self.seq += 1;
-        hex::encode_to_slice(digest, &mut self.head).is_ok()
+        const_hex::encode_to_slice(digest, &mut self.head).ok()
     }
 
     fn whole(self, segment: u32) -> Option<Whole> {
@@ -203,95 +285,5 @@ impl Chain {
             counts,
             segment,
         })
-    }
-}
-
-/// Kinds of events whose lines are read ahead. A `part` says that something was lost: that is for the plain reader.
-const KINDS: [&str; 8] = [
-    "op", "sample", "fact", "edge", "stream", "starved", "header", "end",
-];
-
-/// A line in the form in which it was written, taken apart.
-struct Parts<'l> {
-    seq: u64,
-    mono_ns: u64,
-    wall: &'l str,
-    prev: &'l str,
-    kind: &'static str,
-    event: &'l [u8],
-}
-
-impl<'l> Parts<'l> {
-    fn of(line: &'l [u8]) -> Option<Self> {
-        let (seq, rest) = number(line.strip_prefix(b"{\"seq\":")?)?;
-        let (mono_ns, rest) = number(rest.strip_prefix(b",\"mono_ns\":")?)?;
-        let (wall, rest) = text(rest.strip_prefix(b",\"wall\":\"")?)?;
-        let (prev, rest) = text(rest.strip_prefix(b",\"prev\":\"")?)?;
-        let event = rest.strip_prefix(b",\"event\":")?.strip_suffix(b"}")?;
-        let (kind, _) = text(event.strip_prefix(b"{\"type\":\"")?)?;
-        Some(Parts {
-            seq,
-            mono_ns,
-            wall,
-            prev,
-            kind: KINDS.into_iter().find(|k| *k == kind)?,
-            event,
-        })
-    }
-
-    fn envelope(&self) -> Option<Envelope> {
-        Some(Envelope {
-            seq: self.seq,
-            mono_ns: self.mono_ns,
-            wall: self.wall.parse().ok()?,
-            prev: self.prev.to_owned(),
-            event: match self.kind {
-                "op" => Event::Op(read(self.event)?),
-                "sample" => Event::Sample(read(self.event)?),
-                "fact" => Event::Fact(read(self.event)?),
-                "edge" => Event::Edge(read(self.event)?),
-                "stream" => Event::Stream(read(self.event)?),
-                _ => read(self.event)?,
-            },
-        })
-    }
-}
-
-fn read<T: DeserializeOwned>(event: &[u8]) -> Option<T> {
-    serde_json::from_slice(event).ok()
-}
-
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits > 1 && bytes[0] == b'0' {
-        return None;
-    }
-    let (number, rest) = bytes.split_at(digits);
-    Some((std::str::from_utf8(number).ok()?.parse().ok()?, rest))
-}
-
-/// A text without escapes, up to its closing quotation mark.
-fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let end = bytes.iter().position(|b| *b == b'"' || *b == b'\\')?;
-    let (text, rest) = bytes.split_at(end);
-    Some((std::str::from_utf8(text).ok()?, rest.strip_prefix(b"\"")?))
-}
-
-/// Decodes what has come.
-fn decode(raw: &Receiver<Raw>, decoded: &SyncSender<Decoded>) {
-    let lines = |bytes: &[u8]| -> Option<Vec<Envelope>> {
-        let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| Parts::of(line)?.envelope()).collect()
-    };
-    while let Ok(next) = raw.recv() {
-        let next = match next {
-            Raw::Lines(bytes) => lines(&bytes).map_or(Decoded::Odd, Decoded::Lines),
-            Raw::Whole(whole) => Decoded::Whole(whole),
-            Raw::Odd => Decoded::Odd,
-        };
-        let over = !matches!(next, Decoded::Lines(_));
-        if decoded.send(next).is_err() || over {
-            return;
-        }
     }
 }

@@ -8,7 +8,10 @@
 
 mod ahead;
 mod event;
+mod line;
 mod reader;
+mod shown;
+mod view;
 mod writer;
 
 #[cfg(test)]
@@ -22,6 +25,10 @@ pub use event::{
 pub use reader::{
     Journal, Lines, Position, ReadError, Truncation, find, open, read, read_file, read_run,
 };
+pub use shown::{Kept, Line};
+pub use view::{
+    Cell, FactView, Keys, OpView, ResultView, SampleView, Scalar, SignalView, Text, View,
+};
 pub use writer::{Seal, WriteError, Writer};
 
 /// Name of a journal that is one plain file, in its run's folder.
@@ -32,7 +39,7 @@ pub const SEGMENTS: &str = "journal";
 /// Lowercase hexadecimal SHA-256 of `bytes`.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    hex::encode(sha2::Sha256::digest(bytes))
+    const_hex::encode(sha2::Sha256::digest(bytes))
 }
 
 /// The `prev` value of a journal's first line.

@@ -181,6 +181,18 @@ fn told(mut lines: Lines) -> (Vec<Envelope>, Option<Truncation>, Position) {
     (all, lines.truncation().cloned(), lines.position())
 }
 
+/// The same by lines that are shown.
+fn shown(mut lines: Lines) -> (Vec<Envelope>, Option<Truncation>, Position) {
+    let mut all = Vec::new();
+    lines.each(&mut |line| {
+        let whole = line.envelope().expect("it is readable");
+        assert_eq!(line.keep().envelope().as_ref(), Some(&whole));
+        assert_eq!((line.seq, line.mono_ns), (whole.seq, whole.mono_ns));
+        all.push(whole);
+    });
+    (all, lines.truncation().cloned(), lines.position())
+}
+
 #[test]
 fn read_ahead_or_line_by_line_a_journal_says_the_same() {
     let run = folder();
@@ -195,6 +207,7 @@ fn read_ahead_or_line_by_line_a_journal_says_the_same() {
     let both = |what: &str| {
         let plain = told(open(run.path()).expect("readable").plain());
         assert_eq!(told(open(run.path()).expect("readable")), plain, "{what}");
+        assert_eq!(shown(open(run.path()).expect("readable")), plain, "{what}");
         plain
     };
     let (all, cut, _) = both("as it was written");
@@ -215,4 +228,72 @@ fn read_ahead_or_line_by_line_a_journal_says_the_same() {
     }
     assert!(damaged > 500, "{damaged}");
     assert_eq!(both("put back").1, None);
+}
+
+/// Lines of the kinds that are borrowed, with texts and values of every sort.
+const BORROWED: [&str; 7] = [
+    r#"{"type":"op","id":7,"state":"invoked","intended_ns":1,"at_ns":2,"signal":{"key":"k\"1\u00e9","tag":"0x0","payload":"p","episode":0,"phase":"a","origin":"load","service":"webhook"}}"#,
+    r#"{"type":"op","id":7,"state":"ok","intended_ns":1,"at_ns":2,"status":202,"detail":"queued","names":"n"}"#,
+    r#"{"type":"op","id":8,"state":"failed","intended_ns":1,"at_ns":2,"signal":{"key":"k","tag":"t","payload":"p","episode":1,"phase":"a","origin":"o","service":"s","malformed":"m"},"status":null,"detail":null}"#,
+    r#"{"type":"sample","probe":"p","due_ns":1,"took_ns":2,"result":{"value":{"a":1,"b":-2,"c":1.5e300,"d":"NaN","e":null,"f":true,"g":[1,{"z":1,"y":[]}],"h":{"z":2,"y":1},"a":3}}}"#,
+    r#"{"type":"sample","probe":"p","due_ns":1,"took_ns":2,"result":{"missing":"deadline\n"}}"#,
+    r#"{"type":"fact","source":"sql","what":"intent","at_ns":3,"keys":{"id":"1","key":"\ud83d\ude00","n":18446744073709551615,"big":18446744073709551616}}"#,
+    r#"{"type":"fact","source":"chain","what":"mined","at_ns":3,"keys":{}}"#,
+];
+
+/// Everything that a view shows.
+fn spelled(view: View<'_>) -> String {
+    match view {
+        View::Op(op) => format!("{op:?}"),
+        View::Sample(sample) => {
+            let result = match sample.result {
+                ResultView::Value(keys) => SampleResult::Value(keys.to_map()),
+                ResultView::Missing(why) => SampleResult::Missing(why.to_owned()),
+            };
+            let (probe, due_ns, took_ns) = (sample.probe, sample.due_ns, sample.took_ns);
+            format!("{probe} {due_ns} {took_ns} {result:?}")
+        }
+        View::Fact(fact) => {
+            let owned = fact.to_fact();
+            for (name, value) in &owned.keys {
+                assert_eq!(fact.keys.get(name), Some(Scalar::from(value)), "{name}");
+            }
+            let mut names = Vec::new();
+            fact.keys.each_name(&mut |name| names.push(name));
+            assert!(names.iter().all(|name| owned.keys.contains_key(*name)));
+            format!("{owned:?}")
+        }
+        View::Other(event) => format!("{event:?}"),
+    }
+}
+
+#[test]
+fn a_line_shows_what_it_holds_and_is_refused_where_the_whole_of_it_is() {
+    let (mut read, mut refused) = (0, 0);
+    for line in BORROWED {
+        let kind = &line[9..9 + line[9..].find('"').expect("it has a type")];
+        let mut compare = |text: &str| {
+            let whole = line::event(kind, text);
+            let sight = line::Sight::of(kind, text);
+            let sight = sight.as_ref().map(|sight| spelled(sight.view()));
+            let whole = whole.as_ref().map(|event| spelled(View::of(event)));
+            assert_eq!(sight, whole, "{text}");
+            *if whole.is_some() {
+                &mut read
+            } else {
+                &mut refused
+            } += 1;
+        };
+        compare(line);
+        for at in (0..line.len()).filter(|at| line.is_char_boundary(at + 1)) {
+            compare(&format!("{}{}", &line[..at], &line[at + 1..]));
+            for other in ["0", "\"", "{", "x", "-", " "] {
+                compare(&format!("{}{other}{}", &line[..at], &line[at + 1..]));
+            }
+        }
+    }
+    assert!(
+        read > 1_000 && refused > 1_000,
+        "{read} read, {refused} refused"
+    );
 }

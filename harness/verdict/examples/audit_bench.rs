@@ -153,7 +153,7 @@ fn word(text: &mut String, seed: u64) {
     text.push_str("0x");
     let mut digits = [0_u8; 64];
     // Sixty-four digits always hold thirty-two bytes, and digits are UTF-8.
-    if hex::encode_to_slice(bytes, &mut digits).is_ok()
+    if const_hex::encode_to_slice(bytes, &mut digits).is_ok()
         && let Ok(digits) = std::str::from_utf8(&digits)
     {
         text.push_str(digits);

@@ -8,6 +8,10 @@ use std::time::Instant;
 use firedrill_journal::{open, read_run};
 use firedrill_verdict::{judge, judge_run, verdict_json};
 
+/// The one of the command line.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Lines of the verdict that differ are shown up to that many.
 const SHOWN: usize = 10;
 

@@ -81,7 +81,7 @@ fn count_in(
     let found = select(scene, facts, span)?;
     let settled = resolved.complete && scene.index.settled(scene.episode);
     let mut finding = counted(is, never, &found, settled)?;
-    let none = matches!(is, Predicate::Equals(v) if same(v, &serde_json::json!(0)));
+    let none = matches!(is, Predicate::Equals(v) if same(v.into(), (&serde_json::json!(0)).into()));
     if none && !never && !window.grace.is_zero() && !matches!(facts, FactSelector::Row { .. }) {
         finding.margin = grace_margin(scene, facts, &resolved, finding.verdict)?;
     }

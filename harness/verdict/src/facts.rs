@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use firedrill_journal::{Fact, FactSource, OpState, SignalRef, StreamState};
+use firedrill_journal::{FactSource, FactView, OpState, SignalRef, StreamState};
 use firedrill_plan::{FactSelector, FieldBound};
 use serde_json::Value;
 
@@ -382,7 +382,6 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
             ..Found::default()
         });
     }
-    let rows = scene.record.rows(table);
     let mut bounds = Bounds::new(fields)?;
     let mut found = Found {
         gap: scene.record.gap(table),
@@ -394,11 +393,12 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
             return Err(format!("{table} rows hold no column `{column}`"));
         }
     }
-    for row in rows {
+    let nobodys = signals_of.is_empty() && origin.is_none();
+    for row in &scene.record.of_episode(table, scene.episode, nobodys) {
         let key = scene.record.key_of(row);
         let signal = key.and_then(|k| scene.index.signals.get(k));
         let sent = signal.map(|s| (s.episode as usize, s.phase.as_str(), s.origin.as_str()));
-        let fits = row_fits(row.fact, columns);
+        let fits = row_fits(&row.fact.into(), columns);
         let meant = is_meant(sent, scene.episode, signals_of, origin.as_deref());
         if fits && meant && bounds.hold(row) {
             found.hits.push(hit(row, quote(key.unwrap_or(table))));
@@ -409,7 +409,7 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
 }
 
 /// Whether a row's columns say what is asked for.
-pub fn row_fits(row: &Fact, columns: &BTreeMap<String, String>) -> bool {
+pub fn row_fits(row: &FactView<'_>, columns: &BTreeMap<String, String>) -> bool {
     columns
         .iter()
         .all(|(name, wanted)| row.keys.get(name).is_some_and(|v| value(v) == *wanted))

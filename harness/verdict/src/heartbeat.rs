@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use firedrill_journal::SampleResult;
+use firedrill_journal::ResultView;
 use firedrill_plan::{HEARTBEAT_FIELD, Probe, ProbeKind};
 
 use crate::checks::nanos;
@@ -19,7 +19,7 @@ pub fn mark_stale(index: &mut Index<'_>, plans: &Plans) {
         for at in index.samples.get_mut(id).into_iter().flatten() {
             let due = at.sample.due_ns;
             let end = due.saturating_add(at.sample.took_ns);
-            at.stale = heart.see(beat_of(&at.sample.result), due, end);
+            at.stale = heart.see(beat_of((&at.sample.result).into()), due, end);
         }
     }
 }
@@ -104,10 +104,10 @@ impl Heart {
 }
 
 /// What a sample says of the heartbeat.
-pub fn beat_of(result: &SampleResult) -> Beat {
+pub fn beat_of(result: ResultView<'_>) -> Beat {
     match result {
-        SampleResult::Missing(_) => Beat::Unseen,
-        SampleResult::Value(fields) => {
+        ResultView::Missing(_) => Beat::Unseen,
+        ResultView::Value(fields) => {
             let beat = fields.get(HEARTBEAT_FIELD).and_then(number_of);
             beat.map_or(Beat::Absent, Beat::At)
         }

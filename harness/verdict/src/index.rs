@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use firedrill_journal::{
-    EdgeKind, EndReason, Envelope, Event, Fact, FactSource, Journal, OpState, Sample, SignalRef,
-    StreamState,
+    EdgeKind, EndReason, Event, Fact, FactSource, Journal, OpState, Sample, SignalRef, StreamState,
 };
 
 use crate::heartbeat::Stale;
@@ -165,15 +164,16 @@ impl<'a> Index<'a> {
     pub fn build(journal: &'a Journal) -> Self {
         Index::of(
             journal.header.episodes.len(),
-            &journal.events,
+            journal.events.iter().map(|l| (l.seq, l.mono_ns, &l.event)),
             is_complete(journal),
         )
     }
 
-    /// Of some lines of a journal with that many episodes. `complete`: it was neither cut nor ended early.
+    /// Of some lines of a journal with that many episodes: their numbers, when they were written, what they tell.
+    /// `complete`: it was neither cut nor ended early.
     pub fn of(
         episodes: usize,
-        lines: impl IntoIterator<Item = &'a Envelope>,
+        lines: impl IntoIterator<Item = (u64, u64, &'a Event)>,
         complete: bool,
     ) -> Self {
         let mut index = Index {
@@ -191,9 +191,9 @@ impl<'a> Index<'a> {
             complete,
         };
         let mut open = HashMap::new();
-        for line in lines {
-            index.end = index.end.max(line.mono_ns);
-            index.add(line.seq, &line.event, &mut open);
+        for (seq, mono_ns, event) in lines {
+            index.end = index.end.max(mono_ns);
+            index.add(seq, event, &mut open);
         }
         for samples in index.samples.values_mut() {
             samples.sort_by_key(|s| (s.sample.due_ns, s.seq));

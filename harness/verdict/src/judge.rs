@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firedrill_journal::{
-    EndReason, Envelope, Event, FactSource, Journal, RunKind, StreamState, act,
+    EndReason, Envelope, Event, FactSource, Journal, RunKind, StreamState, View, act,
 };
 use firedrill_plan::{ActKind, Drill, Profile};
 
@@ -54,10 +54,10 @@ pub fn judge_with(journal: &Journal, plans: &Plans) -> Verdict {
         |line: &&Envelope| matches!(&line.event, Event::Fact(f) if f.source == FactSource::Sql);
     // The record says what became of all that stands before it, wherever its rows stand.
     for line in journal.events.iter().filter(|line| !is_row(line)) {
-        tally.see(line);
+        tally.see(line.seq, View::of(&line.event));
     }
     for line in journal.events.iter().filter(is_row) {
-        tally.see(line);
+        tally.see(line.seq, View::of(&line.event));
     }
     tally.close();
     let record = Record::build(&index, &tally.books.tables);

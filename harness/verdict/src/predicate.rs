@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
+use firedrill_journal::Scalar;
 use firedrill_plan::Predicate;
 use regex::Regex;
-use serde_json::Value;
 
 /// Bytes that a compiled pattern may take: patterns come from files of the user, logs from strangers.
 const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -12,7 +12,7 @@ const REGEX_BYTES_MAX: usize = 1 << 20;
 /// What one observation saw.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observed<'a> {
-    Value(&'a Value),
+    Value(Scalar<'a>),
     Number(f64),
     /// The service couldn't be reached: an observation in a check of availability.
     Unavailable,
@@ -50,21 +50,23 @@ impl<'a> Test<'a> {
             Observed::Missing(_) => None,
             Observed::Unavailable => Some(false),
             Observed::Number(n) => self.number(*n),
-            Observed::Value(value) => self.value(value),
+            Observed::Value(value) => self.value(*value),
         }
     }
 
-    fn value(&self, value: &Value) -> Option<bool> {
+    fn value(&self, value: Scalar<'_>) -> Option<bool> {
         match self.predicate {
-            Predicate::Equals(wanted) => (!value.is_null()).then(|| same(value, wanted)),
+            Predicate::Equals(wanted) => (!value.is_null()).then(|| same(value, wanted.into())),
             Predicate::OneOf(wanted) => {
-                (!value.is_null()).then(|| wanted.iter().any(|w| same(value, w)))
+                (!value.is_null()).then(|| wanted.iter().any(|w| same(value, w.into())))
             }
             Predicate::Matches(_) => {
                 let regex = self.regex.as_ref()?;
                 match value {
-                    Value::String(text) => Some(regex.is_match(text)),
-                    Value::Number(_) | Value::Bool(_) => Some(regex.is_match(&value.to_string())),
+                    Scalar::Text(text) => Some(regex.is_match(text)),
+                    Scalar::Number(_) | Scalar::Bool(_) => {
+                        Some(regex.is_match(&value.to_value().to_string()))
+                    }
                     _ => None,
                 }
             }
@@ -116,18 +118,21 @@ pub fn is_existence(predicate: &Predicate) -> bool {
 }
 
 /// Numbers are compared as numbers, whatever their JSON form.
-pub fn same(a: &Value, b: &Value) -> bool {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(x), Some(y)) => x.partial_cmp(&y) == Some(Ordering::Equal),
+pub fn same(a: Scalar<'_>, b: Scalar<'_>) -> bool {
+    match (a, b) {
+        (Scalar::Number(a), Scalar::Number(b)) => match (a.as_f64(), b.as_f64()) {
+            (Some(x), Some(y)) => x.partial_cmp(&y) == Some(Ordering::Equal),
+            _ => a == b,
+        },
         _ => a == b,
     }
 }
 
 /// A number, or a string that holds one (databases send numerics as text). NaN is none.
-pub fn number_of(value: &Value) -> Option<f64> {
-    let n = match value {
-        Value::Number(n) => n.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
+pub fn number_of<'v>(value: impl Into<Scalar<'v>>) -> Option<f64> {
+    let n = match value.into() {
+        Scalar::Number(n) => n.as_f64(),
+        Scalar::Text(text) => text.trim().parse().ok(),
         _ => None,
     };
     n.filter(|n| !n.is_nan())

@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use firedrill_journal::{Edge, EdgeKind, Event, Fact, FactSource, act};
+use firedrill_journal::{Edge, EdgeKind, Event, FactSource, FactView, View, act};
 use firedrill_plan::{Drill, Expect, FactSelector, FaultKind, Observe, Predicate, When};
-use serde_json::Value;
 
 use crate::audit::Name;
 use crate::words::{ms, quote};
@@ -89,12 +88,12 @@ impl Vigil {
     }
 
     /// Takes the journal's next event in; says if it must never happen.
-    pub fn see(&mut self, event: &Event) -> Option<Misdeed> {
+    pub fn see(&mut self, event: View<'_>) -> Option<Misdeed> {
         match event {
-            Event::Edge(edge) => self.edge(edge),
-            Event::Fact(fact) => return self.fact(fact),
+            View::Fact(fact) => return self.fact(&fact),
+            View::Other(Event::Edge(edge)) => self.edge(edge),
             // The stack of the part before is gone, and the next one isn't under way yet.
-            Event::Part(part) => {
+            View::Other(Event::Part(part)) => {
                 self.begun = false;
                 let open = self.ending.iter_mut().chain(&mut self.silent);
                 open.filter(|s| s.to.is_none())
@@ -135,21 +134,21 @@ impl Vigil {
         }
     }
 
-    fn fact(&mut self, fact: &Fact) -> Option<Misdeed> {
+    fn fact(&mut self, fact: &FactView<'_>) -> Option<Misdeed> {
         let misdeed = |rule, why| Misdeed {
             rule,
             why,
             at_ns: fact.at_ns,
         };
-        match (fact.source, fact.what.as_str()) {
+        match (fact.source, fact.what) {
             (FactSource::Act, act::BEGINS) => self.begun = true,
             (FactSource::Act, act::FORCED) => self.forced(fact),
             (FactSource::Engine, "oom") if self.begun => {
-                let why = format!("{} was killed by the kernel", quote(text(fact, "service")?));
+                let why = format!("{} was killed by the kernel", quote(fact.text("service")?));
                 return Some(misdeed("out-of-memory", why));
             }
             (FactSource::Engine, "die") if self.begun => {
-                let service = text(fact, "service")?;
+                let service = fact.text("service")?;
                 let mut meant = self.ending.iter();
                 if !meant.any(|s| s.what == service && s.holds(fact.at_ns, SLACK_NS)) {
                     let service = quote(service);
@@ -166,20 +165,20 @@ impl Vigil {
         None
     }
 
-    fn forced(&mut self, fact: &Fact) {
-        let Some(service) = text(fact, "service") else {
+    fn forced(&mut self, fact: &FactView<'_>) {
+        let Some(service) = fact.text("service") else {
             return;
         };
         let key = (u32::MAX, service.to_owned(), None);
-        match text(fact, "state") {
+        match fact.text("state") {
             Some("begins") => open(&mut self.ending, key, service.to_owned(), fact.at_ns),
             _ => close(&mut self.ending, &key, fact.at_ns),
         }
     }
 
     /// A first send where a drill says that nothing may be sent.
-    fn forbidden(&self, fact: &Fact) -> Option<(&'static str, String)> {
-        if fact.keys.get("first_send") != Some(&Value::Bool(true)) {
+    fn forbidden(&self, fact: &FactView<'_>) -> Option<(&'static str, String)> {
+        if !fact.is_true("first_send") {
             return None;
         }
         let broken = self.silent.iter().find(|s| s.holds(fact.at_ns, 0))?;
@@ -192,11 +191,11 @@ impl Vigil {
     }
 
     /// One intent, accepted by the chain under two nonces: two trades.
-    fn twice(&mut self, fact: &Fact) -> Option<(&'static str, String)> {
-        if text(fact, "outcome")? != "accepted" {
+    fn twice(&mut self, fact: &FactView<'_>) -> Option<(&'static str, String)> {
+        if fact.text("outcome")? != "accepted" {
             return None;
         }
-        let intent = text(fact, "intent").filter(|i| !i.is_empty())?;
+        let intent = fact.text("intent").filter(|i| !i.is_empty())?;
         let nonce = fact.keys.get("nonce")?.as_u64()?;
         let name = Name::word(intent);
         match self.sends.get(&name) {
@@ -276,8 +275,4 @@ fn silence(expect: &Expect, phase: &str) -> Option<(u64, String)> {
     let here = [&window.from, &window.to].map(|p| p.as_deref()) == [Some(phase); 2];
     let grace = u64::try_from(window.grace.as_nanos()).unwrap_or(u64::MAX);
     (none && here).then(|| (grace, expect.what.clone()))
-}
-
-fn text<'a>(fact: &'a Fact, key: &str) -> Option<&'a str> {
-    fact.keys.get(key).and_then(Value::as_str)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use firedrill_journal::SampleResult;
+use firedrill_journal::{ResultView, Scalar};
 use firedrill_plan::{Drill, Edge, EdgeRef, Mark, Observe, Probe, ProbeKind, ProbeRef, Window};
 
 use crate::audit::Record;
@@ -275,26 +275,25 @@ impl<'a> Scene<'a> {
 pub fn observed<'a>(at: &SampleAt<'a>, field: &str, http: bool) -> Observed<'a> {
     match at.stale {
         Some(stale) => Observed::Missing(stale.words()),
-        None => said(&at.sample.result, field, http),
+        None => said((&at.sample.result).into(), field, http),
     }
 }
 
 /// What an answer says about one field. An HTTP probe that got no answer in time is an observation
 /// where latency or status is asked for, and missing data where a value is.
-pub fn said<'a>(result: &'a SampleResult, field: &str, http: bool) -> Observed<'a> {
+pub fn said<'a>(result: ResultView<'a>, field: &str, http: bool) -> Observed<'a> {
     match result {
-        SampleResult::Value(fields) => match fields.get(field) {
-            Some(serde_json::Value::String(text))
-                if number_of(&serde_json::Value::String(text.clone())).is_none()
-                    && text.eq_ignore_ascii_case("nan") =>
+        ResultView::Value(fields) => match fields.get(field) {
+            Some(Scalar::Text(text))
+                if number_of(Scalar::Text(text)).is_none() && text.eq_ignore_ascii_case("nan") =>
             {
                 Observed::Missing(format!("`{field}` is NaN"))
             }
-            Some(serde_json::Value::Null) => Observed::Missing(format!("`{field}` is null")),
+            Some(Scalar::Null) => Observed::Missing(format!("`{field}` is null")),
             Some(value) => Observed::Value(value),
             None => Observed::Missing(format!("the answer holds no `{field}`")),
         },
-        SampleResult::Missing(why) => {
+        ResultView::Missing(why) => {
             let unreachable = why.starts_with("deadline") || why.starts_with("connect");
             match field {
                 "latency_ms" if http && unreachable => Observed::Number(f64::INFINITY),

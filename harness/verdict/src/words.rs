@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use firedrill_journal::Scalar;
 use firedrill_plan::{
     Edge, EdgeRef, Expect, FactSelector, FieldBound, Growth, Observe, Predicate, When, Window,
 };
-use serde_json::Value;
 
 /// Bytes of a value of the target's that are quoted.
 const QUOTE_MAX: usize = 200;
@@ -35,12 +35,11 @@ pub fn to_ms(ns: u64) -> f64 {
 }
 
 /// A value, bounded; strings without quotation marks.
-pub fn value(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    quote(&text)
+pub fn value<'v>(value: impl Into<Scalar<'v>>) -> String {
+    match value.into() {
+        Scalar::Text(text) => quote(text),
+        other => quote(&other.to_value().to_string()),
+    }
 }
 
 pub fn quote(text: &str) -> String {

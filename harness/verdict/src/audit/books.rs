@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use firedrill_journal::{Fact, Op, OpState, SignalRef};
+use firedrill_journal::{Fact, FactView, OpState, OpView, Scalar, SignalView};
 use firedrill_plan::{RECORD_ORDER as TABLES, Target};
-use serde_json::Value;
 
 use super::earlier::Earlier;
 use super::finding::{Finding, Gaps};
@@ -15,7 +14,7 @@ use super::history::{ChainEvent, History, OnChain};
 use super::names::parse_word;
 use super::restored::Loss;
 use super::same::Same;
-use super::tables::{Tables, column};
+use super::tables::Tables;
 use crate::facts::stream_gap;
 use crate::index::Index;
 use crate::operators::Span;
@@ -100,10 +99,10 @@ impl<'p> Books<'p> {
     }
 
     /// Takes an operation in; the number of its signal's key where it was sent by it.
-    pub fn op(&mut self, op: &Op) -> Option<u32> {
+    pub fn op(&mut self, op: &OpView<'_>) -> Option<u32> {
         if op.state == OpState::Invoked {
             self.sent = Some(self.sent.map_or(op.at_ns, |s| s.min(op.at_ns)));
-            let key = self.key(op.signal.as_ref(), op.at_ns);
+            let key = self.key(op.signal, op.at_ns);
             self.open.insert(op.id, Open { key, at: op.at_ns });
             return key;
         }
@@ -112,25 +111,25 @@ impl<'p> Books<'p> {
             None => {
                 let at = op.intended_ns;
                 self.sent = Some(self.sent.map_or(at, |s| s.min(at)));
-                let key = self.key(op.signal.as_ref(), at);
+                let key = self.key(op.signal, at);
                 (Open { key, at }, key)
             }
         };
         self.done = self.done.max(Some(op.at_ns));
         if let Some(key) = open.key {
             self.history.losing = self.losing(open.at, op.at_ns);
-            let known = op.detail.as_deref() == Some("duplicate");
+            let known = op.detail == Some("duplicate");
             self.history.answered(key, op.state, known);
         }
         shed
     }
 
-    fn key(&mut self, signal: Option<&SignalRef>, at: u64) -> Option<u32> {
+    fn key(&mut self, signal: Option<SignalView<'_>>, at: u64) -> Option<u32> {
         let signal = signal.filter(|_| at >= self.since)?;
-        Some(self.history.sent(&signal.key, &signal.tag))
+        Some(self.history.sent(signal.key, signal.tag))
     }
 
-    pub fn chain(&mut self, fact: &Fact) {
+    pub fn chain(&mut self, fact: &FactView<'_>) {
         if fact.at_ns < self.since {
             return;
         }
@@ -143,28 +142,28 @@ impl<'p> Books<'p> {
     }
 
     /// Takes a fact of the record in: a row, or what the collector says of a table.
-    pub fn record(&mut self, seq: u64, fact: &Fact) {
+    pub fn record(&mut self, seq: u64, fact: &FactView<'_>) {
         if !self.tables.see(seq, fact) {
             return;
         }
         self.same.begin(&self.history);
-        match fact.what.as_str() {
+        match fact.what {
             "collected" | "not_collected" => self.settle(),
-            _ if self.waits(fact) => self.early.push(fact.clone()),
+            _ if self.waits(fact) => self.early.push(fact.to_fact()),
             _ => self.row(fact),
         }
     }
 
     /// Whether a row must wait: intents come first, and receipts after sends and after what the chain says of them.
-    fn waits(&self, row: &Fact) -> bool {
+    fn waits(&self, row: &FactView<'_>) -> bool {
         let lacks = |wanted: &str| {
             self.target.audit.sql.contains_key(wanted) && !self.tables.is_closed(wanted)
         };
         let unseen = || {
-            let tx = column(row, "tx").and_then(|hash| self.history.known_tx(hash));
+            let tx = row.text("tx").and_then(|hash| self.history.known_tx(hash));
             !tx.is_some_and(|tx| self.history.in_block(tx))
         };
-        match row.what.as_str() {
+        match row.what {
             "intent" => false,
             "receipt" => lacks("intent") || lacks("send") || unseen(),
             _ => lacks("intent"),
@@ -174,14 +173,14 @@ impl<'p> Books<'p> {
     fn settle(&mut self) {
         let all = std::mem::take(&mut self.early);
         for fact in all {
-            match self.waits(&fact) {
+            match self.waits(&(&fact).into()) {
                 true => self.early.push(fact),
-                false => self.row(&fact),
+                false => self.row(&(&fact).into()),
             }
         }
     }
 
-    fn row(&mut self, fact: &Fact) {
+    fn row(&mut self, fact: &FactView<'_>) {
         self.same.row(&self.history, fact);
         let Some(table) = TABLES.into_iter().find(|table| *table == fact.what) else {
             return;
@@ -209,8 +208,8 @@ impl<'p> Books<'p> {
         let mut early = std::mem::take(&mut self.early);
         let place = |fact: &Fact| TABLES.iter().position(|table| *table == fact.what);
         early.sort_by_key(|fact| place(fact).unwrap_or(TABLES.len()));
-        for fact in early {
-            self.row(&fact);
+        for fact in &early {
+            self.row(&fact.into());
         }
         self.findings = self.history.finish();
     }
@@ -271,21 +270,21 @@ impl<'p> Books<'p> {
 }
 
 /// `None` if the event lacks what makes it one; what the audit doesn't know of it is left out.
-fn chain_event(fact: &Fact) -> Option<ChainEvent<'_>> {
+fn chain_event<'v>(fact: &FactView<'v>) -> Option<ChainEvent<'v>> {
     let keys = &fact.keys;
-    let tx = column(fact, "tx_hash").filter(|text| !text.is_empty());
-    let what = match fact.what.as_str() {
+    let tx = fact.text("tx_hash").filter(|text| !text.is_empty());
+    let what = match fact.what {
         "submission" => OnChain::Submitted {
-            accepted: match column(fact, "outcome")? {
+            accepted: match fact.text("outcome")? {
                 "accepted" => true,
                 "refused" => false,
                 _ => return None,
             },
-            first: keys.get("first_send") == Some(&Value::Bool(true)),
+            first: fact.is_true("first_send"),
         },
         "mined" => OnChain::Mined {
             success: keys.get("status").and_then(number_of)? == 1.0,
-            block: keys.get("block_number").and_then(Value::as_u64),
+            block: keys.get("block_number").and_then(Scalar::as_u64),
         },
         "reorged" => OnChain::Reorged,
         _ => OnChain::Dropped,
@@ -305,10 +304,10 @@ fn chain_event(fact: &Fact) -> Option<ChainEvent<'_>> {
     Some(ChainEvent {
         what,
         tx,
-        tag: column(fact, "intent").filter(|tag| !tag.is_empty()),
-        sender: column(fact, "from").unwrap_or(""),
-        nonce: keys.get("nonce").and_then(Value::as_u64),
-        about: column(fact, "data").and_then(about),
+        tag: fact.text("intent").filter(|tag| !tag.is_empty()),
+        sender: fact.text("from").unwrap_or(""),
+        nonce: keys.get("nonce").and_then(Scalar::as_u64),
+        about: fact.text("data").and_then(about),
     })
 }
 
@@ -322,8 +321,8 @@ fn about(data: &str) -> Option<&str> {
 }
 
 /// Feeds one row; `None` if it lacks a column that makes it one.
-fn row_of(history: &mut History, table: &str, row: &Fact) -> Option<()> {
-    let of = |name: &str| column(row, name);
+fn row_of(history: &mut History, table: &str, row: &FactView<'_>) -> Option<()> {
+    let of = |name: &str| row.text(name);
     match table {
         "intent" => {
             let key = of("key")?;
@@ -337,7 +336,7 @@ fn row_of(history: &mut History, table: &str, row: &Fact) -> Option<()> {
             let number = |name: &str| {
                 row.keys
                     .get(name)
-                    .and_then(|value| number_of(value).or_else(|| value.as_str()?.parse().ok()))
+                    .and_then(|value| number_of(value).or_else(|| value.text()?.parse().ok()))
             };
             let success = number("status").map(|status| status == 1.0);
             history.receipt(of("tx")?, success, number("block").map(|n| n as u64));

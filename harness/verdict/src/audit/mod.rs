@@ -29,7 +29,7 @@ pub use books::Books;
 pub use finding::{Finding, Gaps, Offence, Problem};
 pub use history::{ChainEvent, History, OnChain};
 pub use names::Name;
-pub use record::{Record, row_text};
+pub use record::Record;
 pub use restored::{Loss, losses};
 pub use slice::{Lines, Wanted, Whole};
 pub use tables::Tables;

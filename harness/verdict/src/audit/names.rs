@@ -30,7 +30,7 @@ impl Name {
 pub fn parse_word(text: &str) -> Option<[u8; 32]> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let mut word = [0; 32];
-    hex::decode_to_slice(digits, &mut word).ok()?;
+    const_hex::decode_to_slice(digits, &mut word).ok()?;
     Some(word)
 }
 

@@ -14,6 +14,8 @@ pub struct Record<'a> {
     /// Intent id → key.
     keys: HashMap<&'a str, &'a str>,
     tables: &'a Tables,
+    /// By table and the episode in which their signal was sent: places in the table.
+    of_episode: HashMap<(&'a str, Option<usize>), Vec<usize>>,
 }
 
 impl<'a> Record<'a> {
@@ -31,14 +33,50 @@ impl<'a> Record<'a> {
                 keys.insert(id, key);
             }
         }
-        Record { rows, keys, tables }
+        let mut record = Record {
+            rows,
+            keys,
+            tables,
+            of_episode: HashMap::new(),
+        };
+        record.assign(index);
+        record
     }
 
     /// The keys of intents whose own rows aren't held.
-    pub fn name(&mut self, keys: &'a HashMap<String, String>) {
+    pub fn name(&mut self, index: &Index<'a>, keys: &'a HashMap<String, String>) {
         for (intent, key) in keys {
             self.keys.entry(intent).or_insert(key);
         }
+        self.assign(index);
+    }
+
+    /// Finds out whose the rows are: a soak's drills each ask for theirs.
+    fn assign(&mut self, index: &Index<'a>) {
+        let mut all: HashMap<_, Vec<usize>> = HashMap::new();
+        for (table, rows) in &self.rows {
+            for (place, row) in rows.iter().enumerate() {
+                let signal = self.key_of(row).and_then(|key| index.signals.get(key));
+                let of = signal.map(|s| s.episode as usize);
+                all.entry((*table, of)).or_default().push(place);
+            }
+        }
+        self.of_episode = all;
+    }
+
+    /// The rows that belong to signals of an episode, and if asked for those of which nobody knows whose they are.
+    pub fn of_episode(&self, table: &str, episode: usize, nobodys: bool) -> Vec<FactAt<'a>> {
+        let of = |of| self.of_episode.get(&(table, of)).into_iter().flatten();
+        let mut places: Vec<usize> = of(Some(episode)).copied().collect();
+        if nobodys {
+            places.extend(of(None));
+            places.sort_unstable();
+        }
+        let rows = self.rows(table);
+        places
+            .iter()
+            .filter_map(|at| rows.get(*at).copied())
+            .collect()
     }
 
     pub fn rows(&self, table: &str) -> &[FactAt<'a>] {

@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 
-use firedrill_journal::Fact;
+use firedrill_journal::{FactView, Scalar};
 use firedrill_plan::Agreement;
-use serde_json::Value;
 
 use super::books::Books;
 use super::history::History;
-use super::tables::column;
 use crate::index::Index;
 use crate::model::{AuditCheck, Outcome};
 use crate::words::{quote, value};
@@ -95,8 +93,8 @@ impl<'p> Same<'p> {
     }
 
     /// Takes an event of the chain in, after the history has.
-    pub fn chain(&mut self, history: &History, fact: &Fact) {
-        let Some(hash) = column(fact, "tx_hash").filter(|_| !self.fields.is_empty()) else {
+    pub fn chain(&mut self, history: &History, fact: &FactView<'_>) {
+        let Some(hash) = fact.text("tx_hash").filter(|_| !self.fields.is_empty()) else {
             return;
         };
         self.last = fact.at_ns;
@@ -116,19 +114,19 @@ impl<'p> Same<'p> {
     }
 
     /// Numbers by their value, however they are written; texts as they are.
-    fn code(&mut self, value: &Value) -> Said {
+    fn code(&mut self, value: Scalar<'_>) -> Said {
         let number = match value {
-            Value::Null => return Said::Nothing,
-            Value::Number(n) => n.as_f64(),
-            Value::String(text) => text.parse::<f64>().ok(),
+            Scalar::Null => return Said::Nothing,
+            Scalar::Number(n) => n.as_f64(),
+            Scalar::Text(text) => text.parse::<f64>().ok(),
             _ => None,
         };
         if let Some(number) = number.filter(|n| !n.is_nan()) {
             return Said::Number(number);
         }
         let text = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+            Scalar::Text(text) => text.to_owned(),
+            other => other.to_value().to_string(),
         };
         let next = self.shown.len() as u32;
         Said::Text(*self.texts.entry(text).or_insert_with_key(|text| {
@@ -145,15 +143,17 @@ impl<'p> Same<'p> {
     }
 
     /// Compares a row, after intents, sends and the chain were taken in.
-    pub fn row(&mut self, history: &History, row: &Fact) {
+    pub fn row(&mut self, history: &History, row: &FactView<'_>) {
+        let mut beside = None;
         for at in 0..self.agreements.len() {
             let agreement = &self.agreements[at];
             if agreement.table != row.what {
                 continue;
             }
             let field = self.fields.iter().position(|f| *f == agreement.field);
-            for tx in self.beside(history, row) {
-                let place = tx as usize * self.fields.len() + field.unwrap_or_default();
+            let beside = beside.get_or_insert_with(|| self.beside(history, row));
+            for tx in beside.iter() {
+                let place = *tx as usize * self.fields.len() + field.unwrap_or_default();
                 let theirs = self
                     .said
                     .get(place)
@@ -167,7 +167,7 @@ impl<'p> Same<'p> {
         }
     }
 
-    fn compare(&mut self, at: usize, row: &Fact, ours: Option<&Value>, theirs: Said) {
+    fn compare(&mut self, at: usize, row: &FactView<'_>, ours: Option<Scalar<'_>>, theirs: Said) {
         let Some(ours) = ours else {
             self.compared[at].lacking += 1;
             return;
@@ -181,7 +181,7 @@ impl<'p> Same<'p> {
         compared.violations += 1;
         if compared.slice.len() < SHOWN_MAX {
             let of = ["tx", "key", "intent", "opened_by"];
-            let name = of.iter().find_map(|name| column(row, name));
+            let name = of.iter().find_map(|name| row.text(name));
             let name = quote(name.unwrap_or("a row"));
             let theirs = match theirs {
                 Said::Text(id) => self
@@ -201,13 +201,13 @@ impl<'p> Same<'p> {
     }
 
     /// The transactions in a block that a row can be compared with: its own, or those of its signal.
-    fn beside(&self, history: &History, row: &Fact) -> Vec<u32> {
-        if let Some(hash) = column(row, "tx") {
+    fn beside(&self, history: &History, row: &FactView<'_>) -> Vec<u32> {
+        if let Some(hash) = row.text("tx") {
             let tx = history.known_tx(hash).filter(|tx| history.in_block(*tx));
             return tx.into_iter().collect();
         }
-        let of_intent = |name| column(row, name).and_then(|id| history.key_of_intent(id));
-        let own = column(row, "key").and_then(|key| history.known_key(key));
+        let of_intent = |name| row.text(name).and_then(|id| history.key_of_intent(id));
+        let own = row.text("key").and_then(|key| history.known_key(key));
         let Some(key) = own
             .or_else(|| of_intent("intent"))
             .or_else(|| of_intent("opened_by"))

@@ -4,13 +4,12 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use firedrill_journal::{Event, Fact, FactSource};
+use firedrill_journal::{FactSource, FactView, View};
 
 use super::finding::{Offence, Problem};
 use super::history::History;
 use super::names::Name;
 use super::record::{Record, row_text};
-use super::tables::column;
 use crate::facts::state_word;
 use crate::index::{FactAt, Index};
 use crate::words::{ms, quote, value};
@@ -69,26 +68,26 @@ impl Wanted {
     }
 
     /// Whether a line is about one of them. To be asked in the journal's order.
-    pub fn is_about(&self, event: &Event) -> bool {
+    pub fn is_about(&self, event: View<'_>) -> bool {
         match event {
-            Event::Op(op) => match &op.signal {
-                Some(signal) if self.names.contains(&Name::of(&signal.key)) => {
+            View::Op(op) => match &op.signal {
+                Some(signal) if self.names.contains(&Name::of(signal.key)) => {
                     self.ops.borrow_mut().insert(op.id);
                     true
                 }
                 _ => self.ops.borrow().contains(&op.id),
             },
-            Event::Fact(fact) => match fact.source {
-                FactSource::Chain => self.holds(fact, &["intent", "tx_hash"]),
-                FactSource::Sql => self.holds(fact, &NAMED),
+            View::Fact(fact) => match fact.source {
+                FactSource::Chain => self.holds(&fact, &["intent", "tx_hash"]),
+                FactSource::Sql => self.holds(&fact, &NAMED),
                 _ => false,
             },
             _ => false,
         }
     }
 
-    fn holds(&self, fact: &Fact, columns: &[&str]) -> bool {
-        let texts = columns.iter().filter_map(|name| column(fact, name));
+    fn holds(&self, fact: &FactView<'_>, columns: &[&str]) -> bool {
+        let texts = columns.iter().filter_map(|name| fact.text(name));
         let mut names = texts.flat_map(|text| [Name::of(text), Name::word(text)]);
         names.any(|name| self.names.contains(&name))
     }

@@ -1,9 +1,8 @@
 //! What was collected of the target's tables: how many rows, whether all of them, and what became of intents.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use firedrill_journal::Fact;
-use serde_json::Value;
+use firedrill_journal::FactView;
 
 use crate::predicate::number_of;
 use crate::soak::IntentShares;
@@ -18,7 +17,22 @@ struct Table {
     stated: Option<u64>,
     /// Why it could not be read.
     error: Option<String>,
-    columns: BTreeSet<String>,
+    /// In the order of their coming.
+    columns: Vec<String>,
+}
+
+impl Table {
+    /// Takes the names of a row's columns in. Most rows have the same ones, in the same places.
+    fn name(&mut self, fact: &FactView<'_>) {
+        let mut place = 0;
+        fact.keys.each_name(&mut |name| {
+            let there = self.columns.get(place).is_some_and(|known| known == name);
+            if !there && !self.columns.iter().any(|known| known == name) {
+                self.columns.push(name.to_owned());
+            }
+            place += 1;
+        });
+    }
 }
 
 /// The tables of the last collection; an earlier one is only a part of it.
@@ -68,12 +82,12 @@ impl Tables {
     }
 
     /// Counts a fact; whether it belongs to the last collection.
-    pub fn see(&mut self, seq: u64, fact: &Fact) -> bool {
+    pub fn see(&mut self, seq: u64, fact: &FactView<'_>) -> bool {
         if Some(seq) <= self.since {
             return false;
         }
-        let named = || column(fact, "table").map(str::to_owned);
-        match fact.what.as_str() {
+        let named = || fact.text("table").map(str::to_owned);
+        match fact.what {
             "collected" => {
                 let stated = fact.keys.get("rows").and_then(number_of);
                 if let Some(name) = named() {
@@ -82,7 +96,7 @@ impl Tables {
             }
             "not_collected" => {
                 if let Some(name) = named() {
-                    let why = column(fact, "why").map(str::to_owned);
+                    let why = fact.text("why").map(str::to_owned);
                     self.tables.entry(name).or_default().error = why;
                 }
             }
@@ -91,20 +105,16 @@ impl Tables {
         true
     }
 
-    fn row(&mut self, table: &str, fact: &Fact) {
+    fn row(&mut self, table: &str, fact: &FactView<'_>) {
         if !self.tables.contains_key(table) {
             self.tables.insert(table.to_owned(), Table::default());
         }
         if let Some(known) = self.tables.get_mut(table) {
             known.rows += 1;
-            for name in fact.keys.keys() {
-                if !known.columns.contains(name) {
-                    known.columns.insert(name.clone());
-                }
-            }
+            known.name(fact);
         }
         if table == "intent" {
-            let (status, reason) = (column(fact, "status"), column(fact, "reason"));
+            let (status, reason) = (fact.text("status"), fact.text("reason"));
             let (status, reason) = (status.unwrap_or(""), reason.unwrap_or(""));
             *self.states.entry(quote(status)).or_default() += 1;
             self.shares.total += 1;
@@ -138,7 +148,7 @@ impl Tables {
     /// Whether a row of the table has that column.
     pub fn has(&self, table: &str, name: &str) -> bool {
         let known = self.tables.get(table);
-        known.is_some_and(|t| t.columns.contains(name))
+        known.is_some_and(|t| t.columns.iter().any(|known| known == name))
     }
 
     /// What became of the intents, with the executed share.
@@ -175,9 +185,4 @@ impl Tables {
             Some(_) => None,
         }
     }
-}
-
-/// Text of a column.
-pub fn column<'a>(row: &'a Fact, name: &str) -> Option<&'a str> {
-    row.keys.get(name).and_then(Value::as_str)
 }

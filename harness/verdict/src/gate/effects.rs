@@ -21,7 +21,7 @@ pub fn unmet(policy: &Policy, step: &Step, exit: Option<i64>, seen: &Value) -> O
     }
     let holds = |is: &Predicate, value: &Value| {
         let test = Test::new(is).ok()?;
-        test.apply(&Observed::Value(value))
+        test.apply(&Observed::Value(value.into()))
     };
     match &step.verify.how {
         VerifyBy::Expr(_) => {
@@ -77,7 +77,7 @@ fn rule_unmet(rule: &Rule, seen: &Value) -> Option<String> {
         return Some(format!("too little stands behind the rule {id}"));
     }
     let test = Test::new(is).ok();
-    let held = test.and_then(|t| t.apply(&Observed::Value(value)));
+    let held = test.and_then(|t| t.apply(&Observed::Value(value.into())));
     match (value.is_null(), held) {
         (false, Some(true)) => None,
         (true, _) => Some(format!("the rule {id} has no value")),

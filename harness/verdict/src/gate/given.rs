@@ -71,7 +71,7 @@ impl Cx<'_> {
                 let test = import.is.as_ref().map(Test::new);
                 let holds = test
                     .and_then(Result::ok)
-                    .and_then(|t| t.apply(&Observed::Value(found)));
+                    .and_then(|t| t.apply(&Observed::Value(found.into())));
                 let words = format!("{} in {digest}", crate::words::value(found));
                 match holds {
                     Some(true) => (Outcome::Pass, words),

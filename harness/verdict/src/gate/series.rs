@@ -138,7 +138,7 @@ impl Recorded {
             let mut heart = limits.get(probe.as_str()).map(|still| Heart::new(*still));
             for (_, sample) in &all {
                 let end = sample.due_ns.saturating_add(sample.took_ns);
-                let beat = beat_of(&sample.result);
+                let beat = beat_of((&sample.result).into());
                 let stale = heart.as_mut().and_then(|h| h.see(beat, sample.due_ns, end));
                 match stale {
                     Some(_) => self.put(sample, None, wanted),
@@ -246,7 +246,7 @@ impl Look<'_> {
     /// Whether the predicate holds for a value; `None`: it says nothing.
     fn holds(&self, test: &Test<'_>, seen: &Value) -> Option<bool> {
         match self.baseline {
-            None => test.apply(&Observed::Value(seen)),
+            None => test.apply(&Observed::Value(seen.into())),
             // 0 against a baseline of 0 is no ratio; anything else against it has no end.
             Some(base) => {
                 let n = number_of(seen)?;

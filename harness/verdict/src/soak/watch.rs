@@ -158,7 +158,7 @@ fn collect(index: &Index<'_>, watched: &Watched, watch: &Watch, quiet: &Quiet) -
                 Ok(value) => values.push(Value {
                     at: look.due,
                     value,
-                    seq: look.seq,
+                    seq: look.seq(),
                 }),
                 Err(why) => {
                     missing.get_or_insert_with(|| why.to_owned());

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use firedrill_journal::{Fact, SignalRef};
+use firedrill_journal::{FactView, SignalRef, SignalView};
 use firedrill_plan::{Drill, Expect, FactSelector, Observe};
 
-use crate::audit::{Books, row_text};
+use crate::audit::Books;
 use crate::facts::{is_meant, row_fits};
-use crate::index::FactAt;
 
 /// Whether an expectation is about rows, which come when all drills are over.
 pub fn is_open(expect: &Expect) -> bool {
@@ -97,14 +96,14 @@ impl<'p> Asked<'p> {
     }
 
     /// Remembers where a signal was sent from.
-    pub fn place(&mut self, key: Option<u32>, signal: Option<&SignalRef>) {
+    pub fn place(&mut self, key: Option<u32>, signal: Option<SignalView<'_>>) {
         let (Some(key), Some(signal)) = (key, signal) else {
             return;
         };
         let sent = Sent {
             episode: signal.episode,
-            phase: self.words.id(&signal.phase),
-            origin: self.words.id(&signal.origin),
+            phase: self.words.id(signal.phase),
+            origin: self.words.id(signal.origin),
         };
         let at = key as usize;
         if self.sent.len() <= at {
@@ -114,27 +113,29 @@ impl<'p> Asked<'p> {
     }
 
     /// Whether a drill asks for that row, or it says whose another one is.
-    pub fn asks_for(&mut self, books: &Books<'_>, seq: u64, fact: &Fact) -> bool {
-        if matches!(fact.what.as_str(), "collected" | "not_collected") {
+    pub fn asks_for(&mut self, books: &Books<'_>, fact: &FactView<'_>) -> bool {
+        if matches!(fact.what, "collected" | "not_collected") {
             return true;
         }
-        let at = FactAt { seq, fact };
+        let is_asked = self.asked.contains(fact.what);
+        if !is_asked && fact.what != "intent" {
+            return false;
+        }
         let history = &books.history;
-        let key = row_text(&at, "key");
-        let intent = row_text(&at, "intent");
+        let key = fact.text("key");
+        let intent = fact.text("intent");
         let id = match (key, intent) {
             (Some(key), _) => history.known_key(key),
             (None, Some(intent)) => history.key_of_intent(intent),
             (None, None) => None,
         };
         let sent = id.and_then(|id| self.sent.get(id as usize).copied().flatten());
-        if let ("intent", Some(key), Some(id), Some(sent)) =
-            (fact.what.as_str(), key, row_text(&at, "id"), sent)
+        if let ("intent", Some(key), Some(id), Some(sent)) = (fact.what, key, fact.text("id"), sent)
             && self.asks_beyond_intents(sent)
         {
             self.intents.insert(id.to_owned(), key.to_owned());
         }
-        if !self.asked.contains(fact.what.as_str()) {
+        if !is_asked {
             return false;
         }
         let unread = !books.tables.is_closed("intent");
@@ -164,7 +165,7 @@ impl<'p> Asked<'p> {
         tables.any(|table| table != "intent")
     }
 
-    fn is_asked(&self, row: &Fact, sent: Option<Sent>) -> bool {
+    fn is_asked(&self, row: &FactView<'_>, sent: Option<Sent>) -> bool {
         let asks = |(episode, drill): (usize, &Drill)| {
             drill.expects.iter().any(|e| match &e.observe {
                 Observe::Count {

@@ -5,12 +5,13 @@
 //! engine and the harness's own acts tell, and the rows of the record that a drill asks about.
 
 mod asked;
+mod sought;
 
 use std::collections::VecDeque;
 
 use firedrill_journal::{
-    EdgeKind, Envelope, Event, FactSource, Header, Journal, Lines as JournalLines, ReadError,
-    RunKind, SCHEMA,
+    EdgeKind, Envelope, Event, FactSource, Header, Journal, Kept, Line, Lines as JournalLines,
+    ReadError, RunKind, SCHEMA, StreamState, View,
 };
 use firedrill_plan::{Drill, EdgeRef, Expect, FactSelector, Observe, When};
 
@@ -25,6 +26,7 @@ use crate::plans::Plans;
 use crate::tally::{Before, Tally};
 use crate::window::Scene;
 use asked::{Asked, is_open};
+use sought::Sought;
 
 /// How long lines that belong to a drill are waited for after it: the chain is asked every so often, logs are followed.
 /// If one came later than that, the journal is read again with as much patience as it takes.
@@ -48,7 +50,7 @@ pub type Open<'o> = dyn Fn() -> Result<JournalLines, ReadError> + 'o;
 /// The journal can't be opened, or has no header.
 pub fn judge_run(
     open: &Open<'_>,
-    onlook: &mut dyn FnMut(&Envelope),
+    onlook: &mut dyn FnMut(&Line<'_>),
 ) -> Result<Streamed, ReadError> {
     let mut lines = open()?;
     let first = lines.next();
@@ -69,7 +71,8 @@ pub fn judge_run(
     let plans = plans.ok().filter(|plans| streams(&header, plans));
     let first = first.into_iter();
     let Some(plans) = plans else {
-        let events: Vec<Envelope> = first.chain(&mut lines).inspect(|l| onlook(l)).collect();
+        let events = first.chain(&mut lines);
+        let events: Vec<Envelope> = events.inspect(|l| onlook(&Line::of(l))).collect();
         let journal = brief(header, events, &lines);
         return Ok(Streamed {
             lines: journal.events.len() as u64,
@@ -78,10 +81,12 @@ pub fn judge_run(
         });
     };
     let mut stage = Stage::new(&header, &plans, Known::default());
-    for line in first.chain(&mut lines) {
-        onlook(&line);
+    let mut take = |line: &Line<'_>| {
+        onlook(line);
         stage.take(line);
-    }
+    };
+    first.for_each(|line| take(&Line::of(&line)));
+    lines.each(&mut take);
     let again = stage.tally.books.tables.again;
     if again || stage.latest > LATE_NS {
         let known = Known {
@@ -91,9 +96,10 @@ pub fn judge_run(
         };
         lines = open()?;
         stage = Stage::new(&header, &plans, known);
-        (&mut lines).for_each(|line| stage.take(line));
+        lines.each(&mut |line| stage.take(line));
     }
-    if stage.asked.disorder {
+    stage.look_at_all();
+    if stage.asked.disorder || stage.unread {
         // Rows came before the intents that say whose they are: older journals have their tables in another order.
         return in_memory(open);
     }
@@ -196,14 +202,24 @@ struct UnderWay {
 /// A soak on its way through the judge.
 struct Stage<'p> {
     plans: &'p Plans,
+    sought: Sought<'p>,
     tally: Tally<'p>,
     lines: u64,
+    /// When the latest of them was written.
+    now: u64,
     /// The last line with which a collection of the tables began.
     collected: Option<u64>,
     kept: Vec<Envelope>,
-    recent: VecDeque<Envelope>,
+    /// Those of `kept` that hold for all that comes after them.
+    standing: Vec<usize>,
+    /// How many lines were kept when an episode began.
+    began: Vec<Option<usize>>,
+    /// Operations and samples.
+    recent: VecDeque<Kept>,
+    /// What the chain and logs told.
+    told: VecDeque<Kept>,
     /// The last line, if it isn't kept.
-    last: Option<Envelope>,
+    last: Option<Kept>,
     /// In the order in which they began: the last one, and those whose lines may still come.
     under_way: VecDeque<UnderWay>,
     looked: Vec<Option<Looked>>,
@@ -213,6 +229,8 @@ struct Stage<'p> {
     late: u64,
     latest: u64,
     asked: Asked<'p>,
+    /// A line was shown and can't be read whole.
+    unread: bool,
 }
 
 impl<'p> Stage<'p> {
@@ -223,11 +241,16 @@ impl<'p> Stage<'p> {
         };
         Stage {
             plans,
+            sought: Sought::of(&plans.drills),
             tally: Tally::new(plans, header.run.kind, before),
             lines: 0,
+            now: 0,
             collected: None,
             kept: Vec::new(),
+            standing: Vec::new(),
+            began: vec![None; plans.drills.len()],
             recent: VecDeque::new(),
+            told: VecDeque::new(),
             last: None,
             under_way: VecDeque::new(),
             looked: plans.drills.iter().map(|_| None).collect(),
@@ -235,40 +258,58 @@ impl<'p> Stage<'p> {
             late: known.late,
             latest: 0,
             asked: Asked::new(&plans.drills),
+            unread: false,
         }
     }
 
-    fn take(&mut self, line: Envelope) {
+    fn take(&mut self, line: &Line<'_>) {
         self.lines += 1;
-        let key = self.tally.see(&line);
-        let now = line.mono_ns;
-        match &line.event {
-            Event::Op(op) => self.asked.place(key, op.signal.as_ref()),
-            Event::Edge(edge) => self.edge(edge, now),
+        let key = self.tally.see(line.seq, line.view);
+        self.now = self.now.max(line.mono_ns);
+        self.wait(line);
+        self.last = None;
+        match line.view {
+            _ if !self.sought.holds(&line.view) => self.last = Some(line.keep()),
+            View::Op(op) => {
+                self.asked.place(key, op.signal);
+                self.recent.push_back(line.keep());
+            }
+            View::Sample(_) => self.recent.push_back(line.keep()),
+            View::Fact(fact) => match fact.source {
+                FactSource::Chain | FactSource::Log => self.told.push_back(line.keep()),
+                FactSource::Sql => match self.asked.asks_for(&self.tally.books, &fact) {
+                    true => self.keep(line),
+                    false => self.last = Some(line.keep()),
+                },
+                FactSource::Act | FactSource::Engine | FactSource::Metric => self.keep(line),
+            },
+            View::Other(event) => self.other(event, line),
+        }
+        self.forget(line.mono_ns);
+    }
+
+    fn keep(&mut self, line: &Line<'_>) {
+        match line.envelope() {
+            Some(whole) => self.kept.push(whole),
+            None => self.unread = true,
+        }
+    }
+
+    fn other(&mut self, event: &Event, line: &Line<'_>) {
+        match event {
+            Event::Edge(edge) => self.edge(edge, line.mono_ns),
             Event::Part(part) => self.part(part.episode as usize),
+            Event::Stream(stream)
+                if stream.id == "sql" && stream.state == StreamState::Attached =>
+            {
+                self.collected = Some(line.seq);
+            }
             _ => {}
         }
-        self.wait(&line);
-        self.last = None;
-        match &line.event {
-            Event::Op(_) | Event::Sample(_) => self.recent.push_back(line),
-            Event::Fact(fact) => match fact.source {
-                FactSource::Chain | FactSource::Log => self.recent.push_back(line),
-                FactSource::Sql => match self.asked.asks_for(&self.tally.books, line.seq, fact) {
-                    true => self.kept.push(line),
-                    false => self.last = Some(line),
-                },
-                FactSource::Act | FactSource::Engine | FactSource::Metric => self.kept.push(line),
-            },
-            Event::Stream(stream) => {
-                if stream.id == "sql" && stream.state == firedrill_journal::StreamState::Attached {
-                    self.collected = Some(line.seq);
-                }
-                self.kept.push(line);
-            }
-            _ => self.kept.push(line),
+        if !matches!(event, Event::Edge(_)) {
+            self.standing.push(self.kept.len());
         }
-        self.forget(now);
+        self.keep(line);
     }
 
     fn edge(&mut self, edge: &firedrill_journal::Edge, now: u64) {
@@ -288,6 +329,10 @@ impl<'p> Stage<'p> {
                 for before in &mut self.under_way {
                     before.over.get_or_insert(now);
                 }
+                let lines = self.kept.len();
+                if let Some(began) = self.began.get_mut(episode) {
+                    began.get_or_insert(lines);
+                }
                 self.under_way.push_back(UnderWay {
                     episode,
                     began: now,
@@ -298,13 +343,16 @@ impl<'p> Stage<'p> {
     }
 
     /// Whether a line belongs to an episode that was looked at: then it came later than was waited for.
-    fn wait(&mut self, line: &Envelope) {
-        let at = match &line.event {
-            Event::Op(op) => op.intended_ns,
-            Event::Sample(sample) => sample.due_ns,
-            Event::Fact(fact) if fact.source != FactSource::Sql => fact.at_ns,
+    fn wait(&mut self, line: &Line<'_>) {
+        let at = match line.view {
+            View::Op(op) => op.intended_ns,
+            View::Sample(sample) => sample.due_ns,
+            View::Fact(fact) if fact.source != FactSource::Sql => fact.at_ns,
             _ => return,
         };
+        if self.over.last() < Some(&at) {
+            return;
+        }
         let of = self.over.partition_point(|over| *over < at);
         if let Some(over) = self.over.get(of) {
             let late = line.mono_ns.saturating_sub(*over);
@@ -317,9 +365,11 @@ impl<'p> Stage<'p> {
         self.under_way.retain(|u| u.episode < next);
         self.look_at_all();
         self.looked.iter_mut().skip(next).for_each(|l| *l = None);
+        self.began.iter_mut().skip(next).for_each(|l| *l = None);
         // No line of the stack that is gone can come any more.
         self.over.clear();
         self.recent.clear();
+        self.told.clear();
         self.asked.forget();
     }
 
@@ -331,12 +381,11 @@ impl<'p> Stage<'p> {
         {
             self.look();
         }
+        let began = self.under_way.front().map_or(now, |u| u.began);
+        let from = began.saturating_sub(self.late);
+        drop_before(&mut self.told, from);
         // A drill's needs count what came before its first edge, and a heartbeat has a past.
-        let from = self.under_way.front().map_or(now, |u| u.began);
-        let from = from.saturating_sub(needs::BACK_NS + self.late);
-        while self.recent.front().is_some_and(|l| l.mono_ns < from) {
-            self.recent.pop_front();
-        }
+        drop_before(&mut self.recent, from.saturating_sub(needs::BACK_NS));
     }
 
     fn look_at_all(&mut self) {
@@ -354,12 +403,22 @@ impl<'p> Stage<'p> {
         let Some(drill) = self.plans.drills.get(episode) else {
             return;
         };
+        let recent = self.recent.iter().chain(&self.told);
+        let recent = recent.map(|l| Some((l.seq, l.mono_ns, l.event()?)));
+        let Some(recent) = recent.collect::<Option<Vec<_>>>() else {
+            self.unread = true;
+            return;
+        };
+        // What is asked for begins with the end of the episode before at the earliest, or with the run.
+        let before = episode.checked_sub(1).and_then(|e| self.began[e]);
+        let from = before.min(self.began[episode]).unwrap_or(0);
+        let standing = self.standing.iter().take_while(|at| **at < from);
+        let kept = standing.map(|at| &self.kept[*at]).chain(&self.kept[from..]);
+        let kept = kept.map(|l| (l.seq, l.mono_ns, &l.event));
+        let recent = recent.iter().map(|(seq, at, event)| (*seq, *at, event));
         let tables = Tables::new(&[], None);
-        let mut index = Index::of(
-            self.plans.drills.len(),
-            self.kept.iter().chain(&self.recent),
-            false,
-        );
+        let mut index = Index::of(self.plans.drills.len(), kept.chain(recent), false);
+        index.end = self.now;
         mark_stale(&mut index, self.plans);
         let record = Record::build(&index, &tables);
         let scene = Scene::new(&index, &record, drill, episode);
@@ -372,12 +431,16 @@ impl<'p> Stage<'p> {
         lines: &JournalLines,
         open: &Open<'_>,
     ) -> (Journal, Verdict) {
-        self.look_at_all();
         self.tally.close();
         // The last line says when the run ended, whatever it is.
-        let last = self.last.take().or(self.recent.pop_back());
-        let last = last.filter(|line| line.seq + 1 == self.lines);
-        self.kept.extend(last);
+        let ends = [
+            self.last.take(),
+            self.recent.pop_back(),
+            self.told.pop_back(),
+        ];
+        let mut ends = ends.into_iter().flatten();
+        let last = ends.find(|line| line.seq + 1 == self.lines);
+        self.kept.extend(last.and_then(|line| line.envelope()));
         let journal = brief(header.clone(), std::mem::take(&mut self.kept), lines);
         if let Some(why) = unequal(&journal, self.plans) {
             let verdict = unreadable(&journal, why);
@@ -389,7 +452,7 @@ impl<'p> Stage<'p> {
             .signals
             .extend(signals.iter().map(|s| (s.key.as_str(), s)));
         let mut record = Record::build(&index, &self.tally.books.tables);
-        record.name(&self.asked.intents);
+        record.name(&index, &self.asked.intents);
         let looked = std::mem::take(&mut self.looked);
         let drills = looked.into_iter().zip(&self.plans.drills).enumerate();
         let drills = drills.map(|(episode, (looked, drill))| {
@@ -411,6 +474,12 @@ impl<'p> Stage<'p> {
     }
 }
 
+fn drop_before(lines: &mut VecDeque<Kept>, from: u64) {
+    while lines.front().is_some_and(|l| l.mono_ns < from) {
+        lines.pop_front();
+    }
+}
+
 /// The lines about offenders, read once more.
 struct Again<'o> {
     episodes: usize,
@@ -421,10 +490,17 @@ struct Again<'o> {
 
 impl Lines for Again<'_> {
     fn about(&self, wanted: &Wanted, with: &mut dyn FnMut(&Index<'_>, &Record<'_>)) {
+        let mut about: Vec<Envelope> = Vec::new();
         // What could be read a moment ago and can't be now leaves offenders without their history.
-        let lines = (self.open)().into_iter().flatten();
-        let about: Vec<Envelope> = lines.filter(|l| wanted.is_about(&l.event)).collect();
-        let index = Index::of(self.episodes, &about, self.complete);
+        if let Ok(mut lines) = (self.open)() {
+            lines.each(&mut |line| {
+                if wanted.is_about(line.view) {
+                    about.extend(line.envelope());
+                }
+            });
+        }
+        let all = about.iter().map(|l| (l.seq, l.mono_ns, &l.event));
+        let index = Index::of(self.episodes, all, self.complete);
         let tables = Tables::new(&[], self.collected);
         with(&index, &Record::build(&index, &tables));
     }

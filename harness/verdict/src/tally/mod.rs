@@ -9,10 +9,9 @@ mod watched;
 use std::collections::{BTreeSet, HashMap};
 
 use firedrill_journal::{
-    Envelope, Event, Fact, FactSource, RunKind, Sample, Stream, StreamState, act,
+    Event, FactSource, FactView, RunKind, SampleView, Stream, StreamState, View, act,
 };
 use firedrill_plan::ProbeKind;
-use serde_json::Value;
 
 use crate::audit::{Books, Loss};
 use crate::plans::Plans;
@@ -82,35 +81,35 @@ impl<'p> Tally<'p> {
     }
 
     /// Takes a line in. The number of the key of the signal that was sent by it, if one was.
-    pub fn see(&mut self, line: &Envelope) -> Option<u32> {
-        let misdeed = self.vigil.as_mut().and_then(|v| v.see(&line.event));
+    pub fn see(&mut self, seq: u64, event: View<'_>) -> Option<u32> {
+        let misdeed = self.vigil.as_mut().and_then(|v| v.see(event));
         if self.misdeeds.len() < OFFENCES_MAX {
             self.misdeeds.extend(misdeed);
         }
-        match &line.event {
-            Event::Op(op) => {
-                self.ops.see(op);
-                return self.books.op(op);
+        match event {
+            View::Op(op) => {
+                self.ops.see(&op);
+                return self.books.op(&op);
             }
-            Event::Sample(sample) => {
-                self.watched.see(line.seq, sample);
-                self.modes.see(sample);
+            View::Sample(sample) => {
+                self.watched.see(seq, &sample);
+                self.modes.see(&sample);
             }
-            Event::Fact(fact) => self.fact(line.seq, fact),
-            Event::Stream(stream) => self.stream(line.seq, stream),
-            Event::Part(part) => {
+            View::Fact(fact) => self.fact(seq, &fact),
+            View::Other(Event::Stream(stream)) => self.stream(seq, stream),
+            View::Other(Event::Part(part)) => {
                 self.books.part(part.at_ns);
-                self.books.tables.broke(line.seq);
+                self.books.tables.broke(seq);
             }
             _ => {}
         }
         None
     }
 
-    fn fact(&mut self, seq: u64, fact: &Fact) {
+    fn fact(&mut self, seq: u64, fact: &FactView<'_>) {
         match fact.source {
             FactSource::Chain => {
-                if fact.keys.get("first_send") == Some(&Value::Bool(true)) {
+                if fact.is_true("first_send") {
                     self.first_sends.push(fact.at_ns);
                 }
                 if fact.what == "mined" {
@@ -120,7 +119,7 @@ impl<'p> Tally<'p> {
             }
             FactSource::Sql => self.books.record(seq, fact),
             FactSource::Act if fact.what == act::OFFENCE => {
-                let why = fact.keys.get("why").and_then(Value::as_str).map(quote);
+                let why = fact.text("why").map(quote);
                 if self.told.len() < OFFENCES_MAX {
                     self.told.extend(why);
                 }
@@ -176,12 +175,12 @@ impl Modes {
         modes
     }
 
-    fn see(&mut self, sample: &Sample) {
+    fn see(&mut self, sample: &SampleView<'_>) {
         for (at, (_, probes, _)) in self.services.iter().enumerate() {
-            if !probes.contains(&sample.probe) {
+            if !probes.contains(sample.probe) {
                 continue;
             }
-            if let Observed::Value(v) = said(&sample.result, &self.pointer, true) {
+            if let Observed::Value(v) = said(sample.result, &self.pointer, true) {
                 let next = self.values.len() as u32;
                 let id = *self.known.entry(value(v)).or_insert_with_key(|text| {
                     self.values.push(text.clone());

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use firedrill_journal::{Op, OpState};
+use firedrill_journal::{OpState, OpView};
 
 use crate::load::percentile;
 use crate::model::{LoadFigures, Percentiles};
@@ -49,7 +49,7 @@ pub struct Ops {
 }
 
 impl Ops {
-    pub fn see(&mut self, op: &Op) {
+    pub fn see(&mut self, op: &OpView<'_>) {
         let invoked = op.state == OpState::Invoked;
         let at = match self.open.remove(&op.id).filter(|_| !invoked) {
             Some(at) => at,
@@ -71,7 +71,7 @@ impl Ops {
         let brief = &mut self.all[at];
         brief.done = op.at_ns;
         brief.state = op.state;
-        brief.duplicate = op.detail.as_deref() == Some("duplicate");
+        brief.duplicate = op.detail == Some("duplicate");
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Brief> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use firedrill_journal::Sample;
+use firedrill_journal::SampleView;
 use firedrill_plan::{Probe, ProbeKind, Watch};
 
 use crate::heartbeat::{Beat, Heart, beat_of, still_max};
@@ -13,24 +13,44 @@ use crate::words;
 
 /// Reasons that are kept apart per series; from then on they are one.
 const REASONS_MAX: usize = 1_000;
+const MICRO_NS: u64 = 1_000;
 
-/// One look at a probe.
+/// One look at a probe, in sixteen bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    pub seq: u64,
     pub due: u64,
-    pub end: u64,
-    /// Where its values begin.
-    cell: u32,
+    /// A journal holds fewer than four billion lines.
+    seq: u32,
+    /// Whole microseconds that it took, begun ones included: it ended then at the latest.
+    took_us: u32,
 }
 
 impl Look {
+    fn of(seq: u64, sample: &SampleView<'_>) -> Self {
+        let took_us = sample.took_ns.div_ceil(MICRO_NS);
+        Look {
+            due: sample.due_ns,
+            seq: u32::try_from(seq).unwrap_or(u32::MAX),
+            took_us: u32::try_from(took_us).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Number of its line.
+    pub fn seq(&self) -> u64 {
+        u64::from(self.seq)
+    }
+
+    pub fn end(&self) -> u64 {
+        let took = u64::from(self.took_us) * MICRO_NS;
+        self.due.saturating_add(took)
+    }
+
     pub fn obs(&self, seen: bool) -> Obs {
         Obs {
             due: self.due,
-            end: self.end,
+            end: self.end(),
             ok: seen.then_some(true),
-            seq: self.seq,
+            seq: self.seq(),
         }
     }
 }
@@ -71,17 +91,11 @@ impl Series {
         }
     }
 
-    fn see(&mut self, seq: u64, sample: &Sample) {
-        let first = self.cells.len() as u32;
-        self.looks.push(Look {
-            seq,
-            due: sample.due_ns,
-            end: sample.due_ns.saturating_add(sample.took_ns),
-            cell: first,
-        });
+    fn see(&mut self, seq: u64, sample: &SampleView<'_>) {
+        self.looks.push(Look::of(seq, sample));
         for at in 0..self.fields.len() {
             let field = &self.fields[at];
-            let number = match said(&sample.result, field, self.http) {
+            let number = match said(sample.result, field, self.http) {
                 Observed::Value(value) => number_of(value)
                     .ok_or_else(|| format!("`{field}` is {}, no number", words::value(value))),
                 Observed::Number(n) => Ok(n),
@@ -96,7 +110,7 @@ impl Series {
             }
         }
         if self.still_max.is_some() {
-            self.beats.push(beat_of(&sample.result));
+            self.beats.push(beat_of(sample.result));
         }
     }
 
@@ -120,24 +134,46 @@ impl Series {
 
     /// In order of due times, and without the values that a heartbeat doesn't vouch for.
     fn close(&mut self) {
-        let mut order: Vec<usize> = (0..self.looks.len()).collect();
-        order.sort_by_key(|at| (self.looks[*at].due, self.looks[*at].seq));
+        self.sort();
         if let Some(still_max) = self.still_max {
-            let mut heart = Heart::new(still_max);
-            for at in &order {
-                let look = self.looks[*at];
-                let Some(stale) = heart.see(self.beats[*at], look.due, look.end) else {
+            let (mut heart, width) = (Heart::new(still_max), self.fields.len());
+            for at in 0..self.looks.len() {
+                let look = self.looks[at];
+                let Some(stale) = heart.see(self.beats[at], look.due, look.end()) else {
                     continue;
                 };
                 let reason = self.reason(stale.words());
-                for cell in look.cell..look.cell + self.fields.len() as u32 {
-                    self.cells[cell as usize] = f64::NAN;
-                    self.lacks.insert(cell, reason);
+                for cell in at * width..(at + 1) * width {
+                    self.cells[cell] = f64::NAN;
+                    self.lacks.insert(cell as u32, reason);
                 }
             }
         }
-        self.looks = order.into_iter().map(|at| self.looks[at]).collect();
         self.beats = Vec::new();
+    }
+
+    /// Most series have come in order.
+    fn sort(&mut self) {
+        let key = |look: &Look| (look.due, look.seq);
+        if self.looks.is_sorted_by_key(key) {
+            return;
+        }
+        let width = self.fields.len();
+        let mut order: Vec<usize> = (0..self.looks.len()).collect();
+        order.sort_by_key(|at| key(&self.looks[*at]));
+        let cells = || order.iter().flat_map(|at| at * width..(at + 1) * width);
+        let lacks = cells().enumerate();
+        let lacks = lacks.filter_map(|(to, from)| {
+            let why = self.lacks.get(&(from as u32))?;
+            Some((to as u32, *why))
+        });
+        self.lacks = lacks.collect();
+        self.cells = cells().map(|from| self.cells[from]).collect();
+        self.looks = order.iter().map(|at| self.looks[*at]).collect();
+        self.beats = order
+            .iter()
+            .filter_map(|at| self.beats.get(*at).copied())
+            .collect();
     }
 }
 
@@ -157,8 +193,8 @@ impl Watched {
         all
     }
 
-    pub fn see(&mut self, seq: u64, sample: &Sample) {
-        if let Some(series) = self.series.get_mut(&sample.probe) {
+    pub fn see(&mut self, seq: u64, sample: &SampleView<'_>) {
+        if let Some(series) = self.series.get_mut(sample.probe) {
             series.see(seq, sample);
         }
     }
@@ -186,15 +222,16 @@ impl Watched {
         let start = looks.partition_point(|l| l.due < from);
         let end = looks.partition_point(|l| l.due <= to);
         let field = series.and_then(|s| s.fields.iter().position(|f| *f == watch.field));
-        let of = move |look: &Look| {
-            let cell = look.cell + field? as u32;
+        let of = move |(at, look): (usize, &Look)| {
             let series = series?;
-            let value = match series.lacks.get(&cell) {
-                None => Ok(*series.cells.get(cell as usize)?),
+            let cell = (start + at) * series.fields.len() + field?;
+            let value = match series.lacks.get(&(cell as u32)) {
+                None => Ok(*series.cells.get(cell)?),
                 Some(why) => Err(series.reasons.get(*why as usize).map_or("", String::as_str)),
             };
             Some((*look, value))
         };
-        looks[start..end.max(start)].iter().filter_map(of)
+        let looks = looks[start..end.max(start)].iter();
+        looks.enumerate().filter_map(of)
     }
 }

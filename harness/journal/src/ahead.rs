@@ -90,9 +90,13 @@ impl Batch {
         event(kind, text)
     }
 
+    pub fn line(&self, at: usize) -> &str {
+        let line = self.lines.get(at).map(|slot| slot.line.clone());
+        line.and_then(|line| self.text.get(line)).unwrap_or("")
+    }
+
     pub fn envelope(&self, at: usize) -> Option<Envelope> {
-        let line = self.lines.get(at)?.line.clone();
-        Parts::of(self.text.get(line)?)?.envelope()
+        Parts::of(self.line(at))?.envelope()
     }
 }
 

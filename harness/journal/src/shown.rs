@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ahead::Batch;
-use crate::line::Sight;
+use crate::line::{Parts, Sight, event};
 use crate::view::View;
 use crate::{Envelope, Event};
 
@@ -39,14 +39,27 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The line for later, with the lines around it: cheap to take, for a while.
     pub fn keep(&self) -> Kept {
+        self.kept(match self.body {
+            Body::Whole(envelope) => Held::Whole(Arc::new(envelope.clone())),
+            Body::Ahead(batch, at) => Held::Ahead(Arc::clone(batch), at),
+        })
+    }
+
+    /// The line for later, and for as long as it takes: its text alone.
+    pub fn copy(&self) -> Kept {
+        self.kept(match self.body {
+            Body::Whole(envelope) => Held::Whole(Arc::new(envelope.clone())),
+            Body::Ahead(batch, at) => Held::Alone(batch.line(at).into()),
+        })
+    }
+
+    fn kept(&self, body: Held) -> Kept {
         Kept {
             seq: self.seq,
             mono_ns: self.mono_ns,
-            body: match self.body {
-                Body::Whole(envelope) => Held::Whole(Box::new(envelope.clone())),
-                Body::Ahead(batch, at) => Held::Ahead(Arc::clone(batch), at),
-            },
+            body,
         }
     }
 
@@ -59,16 +72,19 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A line that is kept. It may hold on to a megabyte of lines around it: nothing for long.
+/// A line that is kept.
+#[derive(Clone)]
 pub struct Kept {
     pub seq: u64,
     pub mono_ns: u64,
     body: Held,
 }
 
+#[derive(Clone)]
 enum Held {
-    Whole(Box<Envelope>),
+    Whole(Arc<Envelope>),
     Ahead(Arc<Batch>, usize),
+    Alone(Box<str>),
 }
 
 impl Kept {
@@ -77,6 +93,7 @@ impl Kept {
         match &self.body {
             Held::Whole(envelope) => Some((**envelope).clone()),
             Held::Ahead(batch, at) => batch.envelope(*at),
+            Held::Alone(line) => Parts::of(line)?.envelope(),
         }
     }
 
@@ -85,6 +102,10 @@ impl Kept {
         match &self.body {
             Held::Whole(envelope) => Some(envelope.event.clone()),
             Held::Ahead(batch, at) => batch.event(*at),
+            Held::Alone(line) => {
+                let parts = Parts::of(line)?;
+                event(parts.kind, parts.event)
+            }
         }
     }
 }

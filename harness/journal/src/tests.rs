@@ -186,7 +186,10 @@ fn shown(mut lines: Lines) -> (Vec<Envelope>, Option<Truncation>, Position) {
     let mut all = Vec::new();
     lines.each(&mut |line| {
         let whole = line.envelope().expect("it is readable");
-        assert_eq!(line.keep().envelope().as_ref(), Some(&whole));
+        for kept in [line.keep(), line.copy()] {
+            assert_eq!(kept.envelope().as_ref(), Some(&whole));
+            assert_eq!(kept.event().as_ref(), Some(&whole.event));
+        }
         assert_eq!((line.seq, line.mono_ns), (whole.seq, whole.mono_ns));
         all.push(whole);
     });

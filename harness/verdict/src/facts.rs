@@ -396,7 +396,7 @@ fn rows(scene: &Scene<'_>, selector: &FactSelector) -> Result<Found, String> {
     let nobodys = signals_of.is_empty() && origin.is_none();
     for row in &scene.record.of_episode(table, scene.episode, nobodys) {
         let key = scene.record.key_of(row);
-        let signal = key.and_then(|k| scene.index.signals.get(k));
+        let signal = scene.record.signal_of(scene.index, row);
         let sent = signal.map(|s| (s.episode as usize, s.phase.as_str(), s.origin.as_str()));
         let fits = row_fits(&row.fact.into(), columns);
         let meant = is_meant(sent, scene.episode, signals_of, origin.as_deref());

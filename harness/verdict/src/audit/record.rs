@@ -2,26 +2,56 @@
 
 use std::collections::HashMap;
 
-use firedrill_journal::FactSource;
+use firedrill_journal::{FactSource, SignalRef};
 
 use super::tables::Tables;
 use crate::index::{FactAt, Index};
 
-/// The rows of the last collection that an index holds, and what is known of all of them.
+/// Rows of the last collection, and what is known of all of them.
 #[derive(Debug)]
 pub struct Record<'a> {
     rows: HashMap<&'a str, Vec<FactAt<'a>>>,
     /// Intent id → key.
     keys: HashMap<&'a str, &'a str>,
+    /// Signals that the index doesn't hold, by their keys.
+    signals: HashMap<&'a str, &'a SignalRef>,
     tables: &'a Tables,
     /// By table and the episode in which their signal was sent: places in the table.
     of_episode: HashMap<(&'a str, Option<usize>), Vec<usize>>,
 }
 
 impl<'a> Record<'a> {
+    /// The rows that an index holds.
     pub fn build(index: &Index<'a>, tables: &'a Tables) -> Self {
+        let mut record = Record::of(index.facts(FactSource::Sql), tables);
+        record.assign(index);
+        record
+    }
+
+    /// Rows that the index doesn't hold, with the signals that they belong to, and the keys of intents whose own rows
+    /// may not be among them.
+    pub fn apart(
+        index: &Index<'a>,
+        tables: &'a Tables,
+        rows: &[FactAt<'a>],
+        signals: &'a [SignalRef],
+        keys: &'a HashMap<String, String>,
+    ) -> Self {
+        let mut record = Record::of(rows, tables);
+        for row in rows {
+            let intent = row_text(row, "intent").and_then(|id| keys.get_key_value(id));
+            if let Some((intent, key)) = intent {
+                record.keys.entry(intent).or_insert(key);
+            }
+        }
+        record.signals = signals.iter().map(|s| (s.key.as_str(), s)).collect();
+        record.assign(index);
+        record
+    }
+
+    fn of(facts: &[FactAt<'a>], tables: &'a Tables) -> Self {
         let mut rows: HashMap<&str, Vec<FactAt<'a>>> = HashMap::new();
-        for at in index.facts(FactSource::Sql) {
+        for at in facts {
             let told = matches!(at.fact.what.as_str(), "collected" | "not_collected");
             if !told && Some(at.seq) > tables.since() {
                 rows.entry(&at.fact.what).or_default().push(*at);
@@ -33,22 +63,13 @@ impl<'a> Record<'a> {
                 keys.insert(id, key);
             }
         }
-        let mut record = Record {
+        Record {
             rows,
             keys,
+            signals: HashMap::new(),
             tables,
             of_episode: HashMap::new(),
-        };
-        record.assign(index);
-        record
-    }
-
-    /// The keys of intents whose own rows aren't held.
-    pub fn name(&mut self, index: &Index<'a>, keys: &'a HashMap<String, String>) {
-        for (intent, key) in keys {
-            self.keys.entry(intent).or_insert(key);
         }
-        self.assign(index);
     }
 
     /// Finds out whose the rows are: a soak's drills each ask for theirs.
@@ -56,12 +77,18 @@ impl<'a> Record<'a> {
         let mut all: HashMap<_, Vec<usize>> = HashMap::new();
         for (table, rows) in &self.rows {
             for (place, row) in rows.iter().enumerate() {
-                let signal = self.key_of(row).and_then(|key| index.signals.get(key));
-                let of = signal.map(|s| s.episode as usize);
+                let of = self.signal_of(index, row).map(|s| s.episode as usize);
                 all.entry((*table, of)).or_default().push(place);
             }
         }
         self.of_episode = all;
+    }
+
+    /// The signal that a row belongs to, where that is known.
+    pub fn signal_of(&self, index: &Index<'a>, row: &FactAt<'a>) -> Option<&'a SignalRef> {
+        let key = self.key_of(row)?;
+        let known = index.signals.get(key).or_else(|| self.signals.get(key));
+        known.copied()
     }
 
     /// The rows that belong to signals of an episode, and if asked for those of which nobody knows whose they are.

@@ -1,12 +1,13 @@
 //! The rows of the record that a drill asks about: they come when all drills are over, and only they are kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use firedrill_journal::{FactView, SignalRef, SignalView};
+use firedrill_journal::{Event, Fact, FactView, Kept, Line, SignalRef, SignalView};
 use firedrill_plan::{Drill, Expect, FactSelector, Observe};
 
 use crate::audit::Books;
 use crate::facts::{is_meant, row_fits};
+use crate::index::FactAt;
 
 /// Whether an expectation is about rows, which come when all drills are over.
 pub fn is_open(expect: &Expect) -> bool {
@@ -53,14 +54,37 @@ impl Words {
     }
 }
 
+/// A row that is asked for, and where its signal was sent from.
+struct Row {
+    line: Kept,
+    sent: Option<Sent>,
+}
+
+/// Rows that are asked for together, and what belongs to them.
+#[derive(Default)]
+pub struct Rows {
+    facts: Vec<(u64, Fact)>,
+    pub signals: Vec<SignalRef>,
+}
+
+impl Rows {
+    /// In the order of an index.
+    pub fn with<'r>(&'r self, others: &'r Rows) -> Vec<FactAt<'r>> {
+        let all = self.facts.iter().chain(&others.facts);
+        let mut all: Vec<FactAt<'_>> = all.map(|(seq, fact)| FactAt { seq: *seq, fact }).collect();
+        all.sort_by_key(|at| (at.fact.at_ns, at.seq));
+        all
+    }
+}
+
 /// Which rows drills ask for, and whose they are.
 pub struct Asked<'p> {
     drills: &'p [Drill],
     words: Words,
     /// By the number of a signal's key.
     sent: Vec<Option<Sent>>,
-    /// Signals that kept rows belong to.
-    meant: BTreeMap<String, Sent>,
+    /// By the episode in which their signals were sent, where that is known.
+    rows: HashMap<Option<usize>, Vec<Row>>,
     /// Keys of intents to which other rows belong that drills ask for.
     pub intents: HashMap<String, String>,
     /// Tables of whose rows drills ask something.
@@ -83,7 +107,7 @@ impl<'p> Asked<'p> {
             drills,
             words: Words::default(),
             sent: Vec::new(),
-            meant: BTreeMap::new(),
+            rows: HashMap::new(),
             intents: HashMap::new(),
             asked: asked.collect(),
             disorder: false,
@@ -112,43 +136,32 @@ impl<'p> Asked<'p> {
         self.sent[at].get_or_insert(sent);
     }
 
-    /// Whether a drill asks for that row, or it says whose another one is.
-    pub fn asks_for(&mut self, books: &Books<'_>, fact: &FactView<'_>) -> bool {
-        if matches!(fact.what, "collected" | "not_collected") {
-            return true;
-        }
-        let is_asked = self.asked.contains(fact.what);
-        if !is_asked && fact.what != "intent" {
-            return false;
+    /// Takes a row in: it is kept if a drill asks for it, and remembered if it says whose another one is.
+    pub fn row(&mut self, books: &Books<'_>, line: &Line<'_>, row: &FactView<'_>) {
+        let is_asked = self.asked.contains(row.what);
+        if !is_asked && row.what != "intent" {
+            return;
         }
         let history = &books.history;
-        let key = fact.text("key");
-        let intent = fact.text("intent");
+        let (key, intent) = (row.text("key"), row.text("intent"));
         let id = match (key, intent) {
             (Some(key), _) => history.known_key(key),
             (None, Some(intent)) => history.key_of_intent(intent),
             (None, None) => None,
         };
         let sent = id.and_then(|id| self.sent.get(id as usize).copied().flatten());
-        if let ("intent", Some(key), Some(id), Some(sent)) = (fact.what, key, fact.text("id"), sent)
+        if let ("intent", Some(key), Some(id), Some(sent)) = (row.what, key, row.text("id"), sent)
             && self.asks_beyond_intents(sent)
         {
             self.intents.insert(id.to_owned(), key.to_owned());
         }
-        if !is_asked {
-            return false;
-        }
         let unread = !books.tables.is_closed("intent");
-        self.disorder |= fact.what != "intent" && key.is_none() && unread;
-        if !self.is_asked(fact, sent) {
-            return false;
+        self.disorder |= is_asked && row.what != "intent" && key.is_none() && unread;
+        if is_asked && self.is_asked(row, sent) {
+            let of = sent.map(|s| s.episode as usize);
+            let line = line.copy();
+            self.rows.entry(of).or_default().push(Row { line, sent });
         }
-        if let Some(sent) = sent {
-            let own = intent.and_then(|id| self.intents.get(id));
-            let name = key.map(str::to_owned).or_else(|| own.cloned());
-            self.meant.extend(name.map(|name| (name, sent)));
-        }
-        true
     }
 
     /// Whether the drill that a signal was sent in asks for rows that don't name the signal themselves.
@@ -200,14 +213,28 @@ impl<'p> Asked<'p> {
         }
     }
 
-    /// The signals that kept rows belong to.
-    pub fn signals(&self) -> Vec<SignalRef> {
-        self.meant.iter().map(|m| self.signal(m)).collect()
+    /// The rows of signals that were sent in an episode, or those of which nobody knows whose they are. `None` if one
+    /// of them was shown and can't be read whole.
+    pub fn rows(&self, episode: Option<usize>) -> Option<Rows> {
+        let mut rows = Rows::default();
+        for row in self.rows.get(&episode).into_iter().flatten() {
+            let Some(Event::Fact(fact)) = row.line.event() else {
+                return None;
+            };
+            if let Some(sent) = row.sent {
+                let text = |name: &str| fact.keys.get(name)?.as_str();
+                let own = || self.intents.get(text("intent")?).map(String::as_str);
+                let key = text("key").or_else(own);
+                rows.signals.extend(key.map(|key| self.signal(key, sent)));
+            }
+            rows.facts.push((row.line.seq, fact));
+        }
+        Some(rows)
     }
 
-    fn signal(&self, (key, sent): (&String, &Sent)) -> SignalRef {
+    fn signal(&self, key: &str, sent: Sent) -> SignalRef {
         SignalRef {
-            key: key.clone(),
+            key: key.to_owned(),
             tag: String::new(),
             payload: String::new(),
             episode: sent.episode,

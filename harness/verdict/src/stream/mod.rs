@@ -5,9 +5,11 @@
 //! engine and the harness's own acts tell, and the rows of the record that a drill asks about.
 
 mod asked;
+mod looks;
 mod sought;
 
 use std::collections::VecDeque;
+use std::thread;
 
 use firedrill_journal::{
     EdgeKind, Envelope, Event, FactSource, Header, Journal, Kept, Line, Lines as JournalLines,
@@ -17,7 +19,6 @@ use firedrill_plan::{Drill, EdgeRef, Expect, FactSelector, Observe, When};
 
 use crate::audit::{Lines, Record, Tables, Wanted};
 use crate::drill::{Looked, conclude, look};
-use crate::heartbeat::mark_stale;
 use crate::index::{Index, QUIESCE, is_complete};
 use crate::judge::{assemble, judge, planned, unequal, unreadable};
 use crate::model::Verdict;
@@ -26,6 +27,7 @@ use crate::plans::Plans;
 use crate::tally::{Before, Tally};
 use crate::window::Scene;
 use asked::{Asked, is_open};
+use looks::{Job, Looks};
 use sought::Sought;
 
 /// How long lines that belong to a drill are waited for after it: the chain is asked every so often, logs are followed.
@@ -80,36 +82,32 @@ pub fn judge_run(
             journal,
         });
     };
-    let mut stage = Stage::new(&header, &plans, Known::default());
-    let mut take = |line: &Line<'_>| {
-        onlook(line);
-        stage.take(line);
-    };
-    first.for_each(|line| take(&Line::of(&line)));
-    lines.each(&mut take);
-    let again = stage.tally.books.tables.again;
-    if again || stage.latest > LATE_NS {
-        let known = Known {
-            // Where the tables were collected more than once, only the last time counts.
-            collected: stage.collected.filter(|_| again),
-            late: stage.latest.max(LATE_NS),
+    let streamed = thread::scope(|threads| {
+        let looks = || Looks::begin(threads, &plans);
+        let mut stage = Stage::new(&header, &plans, looks(), Known::default());
+        let mut take = |line: &Line<'_>| {
+            onlook(line);
+            stage.take(line);
         };
-        lines = open()?;
-        stage = Stage::new(&header, &plans, known);
-        lines.each(&mut |line| stage.take(line));
+        first.for_each(|line| take(&Line::of(&line)));
+        lines.each(&mut take);
+        let again = stage.tally.books.tables.again;
+        if again || stage.latest > LATE_NS {
+            let known = Known {
+                // Where the tables were collected more than once, only the last time counts.
+                collected: stage.collected.filter(|_| again),
+                late: stage.latest.max(LATE_NS),
+            };
+            lines = open()?;
+            stage = Stage::new(&header, &plans, looks(), known);
+            lines.each(&mut |line| stage.take(line));
+        }
+        Ok(stage.finish(&header, &lines, open))
+    })?;
+    match streamed {
+        Some(streamed) => Ok(streamed),
+        None => in_memory(open),
     }
-    stage.look_at_all();
-    if stage.asked.disorder || stage.unread {
-        // Rows came before the intents that say whose they are: older journals have their tables in another order.
-        return in_memory(open);
-    }
-    let count = stage.lines;
-    let (journal, verdict) = stage.finish(&header, &lines, open);
-    Ok(Streamed {
-        journal,
-        lines: count,
-        verdict,
-    })
 }
 
 fn in_memory(open: &Open<'_>) -> Result<Streamed, ReadError> {
@@ -222,6 +220,9 @@ struct Stage<'p> {
     last: Option<Kept>,
     /// In the order in which they began: the last one, and those whose lines may still come.
     under_way: VecDeque<UnderWay>,
+    looks: Looks,
+    /// Whether an episode was given there.
+    given: Vec<bool>,
     looked: Vec<Option<Looked>>,
     /// When those episodes were over that were looked at.
     over: Vec<u64>,
@@ -234,7 +235,7 @@ struct Stage<'p> {
 }
 
 impl<'p> Stage<'p> {
-    fn new(header: &Header, plans: &'p Plans, known: Known) -> Self {
+    fn new(header: &Header, plans: &'p Plans, looks: Looks, known: Known) -> Self {
         let before = Before {
             losses: Ok(Vec::new()),
             collected: known.collected,
@@ -253,6 +254,8 @@ impl<'p> Stage<'p> {
             told: VecDeque::new(),
             last: None,
             under_way: VecDeque::new(),
+            looks,
+            given: vec![false; plans.drills.len()],
             looked: plans.drills.iter().map(|_| None).collect(),
             over: Vec::new(),
             late: known.late,
@@ -277,10 +280,13 @@ impl<'p> Stage<'p> {
             View::Sample(_) => self.recent.push_back(line.keep()),
             View::Fact(fact) => match fact.source {
                 FactSource::Chain | FactSource::Log => self.told.push_back(line.keep()),
-                FactSource::Sql => match self.asked.asks_for(&self.tally.books, &fact) {
-                    true => self.keep(line),
-                    false => self.last = Some(line.keep()),
-                },
+                FactSource::Sql if matches!(fact.what, "collected" | "not_collected") => {
+                    self.keep(line);
+                }
+                FactSource::Sql => {
+                    self.asked.row(&self.tally.books, line, &fact);
+                    self.last = Some(line.keep());
+                }
                 FactSource::Act | FactSource::Engine | FactSource::Metric => self.keep(line),
             },
             View::Other(event) => self.other(event, line),
@@ -314,7 +320,7 @@ impl<'p> Stage<'p> {
 
     fn edge(&mut self, edge: &firedrill_journal::Edge, now: u64) {
         let episode = edge.episode as usize;
-        if self.looked.get(episode).is_some_and(Option::is_some) {
+        if self.given.get(episode).is_some_and(|given| *given) {
             // It comes late, and is looked at in the end. Its drill was judged, and the lines for that are gone.
             return;
         }
@@ -365,6 +371,7 @@ impl<'p> Stage<'p> {
         self.under_way.retain(|u| u.episode < next);
         self.look_at_all();
         self.looked.iter_mut().skip(next).for_each(|l| *l = None);
+        self.given.iter_mut().skip(next).for_each(|g| *g = false);
         self.began.iter_mut().skip(next).for_each(|l| *l = None);
         // No line of the stack that is gone can come any more.
         self.over.clear();
@@ -392,6 +399,10 @@ impl<'p> Stage<'p> {
         while !self.under_way.is_empty() {
             self.look();
         }
+        for (episode, looked) in self.looks.all() {
+            self.unread |= looked.is_none();
+            self.looked[episode] = looked;
+        }
     }
 
     /// Looks at the first episode of those that are under way.
@@ -400,37 +411,36 @@ impl<'p> Stage<'p> {
             return;
         };
         self.over.extend(over);
-        let Some(drill) = self.plans.drills.get(episode) else {
+        if episode >= self.plans.drills.len() {
             return;
-        };
-        let recent = self.recent.iter().chain(&self.told);
-        let recent = recent.map(|l| Some((l.seq, l.mono_ns, l.event()?)));
-        let Some(recent) = recent.collect::<Option<Vec<_>>>() else {
-            self.unread = true;
-            return;
-        };
+        }
         // What is asked for begins with the end of the episode before at the earliest, or with the run.
         let before = episode.checked_sub(1).and_then(|e| self.began[e]);
         let from = before.min(self.began[episode]).unwrap_or(0);
         let standing = self.standing.iter().take_while(|at| **at < from);
         let kept = standing.map(|at| &self.kept[*at]).chain(&self.kept[from..]);
-        let kept = kept.map(|l| (l.seq, l.mono_ns, &l.event));
-        let recent = recent.iter().map(|(seq, at, event)| (*seq, *at, event));
-        let tables = Tables::new(&[], None);
-        let mut index = Index::of(self.plans.drills.len(), kept.chain(recent), false);
-        index.end = self.now;
-        mark_stale(&mut index, self.plans);
-        let record = Record::build(&index, &tables);
-        let scene = Scene::new(&index, &record, drill, episode);
-        self.looked[episode] = Some(look(&scene, self.plans.pace, is_open));
+        let kept = kept.map(|l| (l.seq, l.mono_ns, l.event.clone()));
+        self.given[episode] = true;
+        self.looks.put(Job {
+            episode,
+            kept: kept.collect(),
+            recent: self.recent.iter().chain(&self.told).cloned().collect(),
+            now: self.now,
+        });
     }
 
+    /// What all lines come to. `None` if one of them was shown and can't be read whole, or rows came before the intents
+    /// that say whose they are: older journals have their tables in another order.
     fn finish(
         mut self,
         header: &Header,
         lines: &JournalLines,
         open: &Open<'_>,
-    ) -> (Journal, Verdict) {
+    ) -> Option<Streamed> {
+        self.look_at_all();
+        if self.asked.disorder || self.unread {
+            return None;
+        }
         self.tally.close();
         // The last line says when the run ended, whatever it is.
         let ends = [
@@ -439,38 +449,48 @@ impl<'p> Stage<'p> {
             self.told.pop_back(),
         ];
         let mut ends = ends.into_iter().flatten();
-        let last = ends.find(|line| line.seq + 1 == self.lines);
-        self.kept.extend(last.and_then(|line| line.envelope()));
-        let journal = brief(header.clone(), std::mem::take(&mut self.kept), lines);
-        if let Some(why) = unequal(&journal, self.plans) {
-            let verdict = unreadable(&journal, why);
-            return (journal, verdict);
+        if let Some(last) = ends.find(|line| line.seq + 1 == self.lines) {
+            self.kept.push(last.envelope()?);
         }
-        let signals = self.asked.signals();
-        let mut index = Index::build(&journal);
-        index
-            .signals
-            .extend(signals.iter().map(|s| (s.key.as_str(), s)));
-        let mut record = Record::build(&index, &self.tally.books.tables);
-        record.name(&index, &self.asked.intents);
+        let journal = brief(header.clone(), std::mem::take(&mut self.kept), lines);
+        let verdict = match unequal(&journal, self.plans) {
+            Some(why) => unreadable(&journal, why),
+            None => self.conclude(&journal, open)?,
+        };
+        Some(Streamed {
+            journal,
+            lines: self.lines,
+            verdict,
+        })
+    }
+
+    fn conclude(&mut self, journal: &Journal, open: &Open<'_>) -> Option<Verdict> {
+        let index = Index::build(journal);
+        let tables = &self.tally.books.tables;
+        let nobodys = self.asked.rows(None)?;
         let looked = std::mem::take(&mut self.looked);
-        let drills = looked.into_iter().zip(&self.plans.drills).enumerate();
-        let drills = drills.map(|(episode, (looked, drill))| {
+        let mut drills = Vec::new();
+        for (episode, (looked, drill)) in looked.into_iter().zip(&self.plans.drills).enumerate() {
+            let own = self.asked.rows(Some(episode))?;
+            let rows = own.with(&nobodys);
+            let record = Record::apart(&index, tables, &rows, &own.signals, &self.asked.intents);
             let scene = Scene::new(&index, &record, drill, episode);
             let looked = looked.unwrap_or_else(|| look(&scene, self.plans.pace, is_open));
-            conclude(&scene, looked)
-        });
-        let drills = drills.collect();
+            drills.push(conclude(&scene, looked));
+        }
         let again = Again {
-            episodes: header.episodes.len(),
-            collected: self.tally.books.tables.since(),
+            episodes: journal.header.episodes.len(),
+            collected: tables.since(),
             open,
-            complete: is_complete(&journal),
+            complete: is_complete(journal),
         };
-        let verdict = assemble(&journal, self.plans, (&index, &self.tally), drills, &again);
-        drop(record);
-        drop(index);
-        (journal, verdict)
+        Some(assemble(
+            journal,
+            self.plans,
+            (&index, &self.tally),
+            drills,
+            &again,
+        ))
     }
 }
 

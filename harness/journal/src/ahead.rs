@@ -15,9 +15,9 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::line::{Parts, Sight, event};
+use crate::line::{Parts, Sight};
 use crate::writer::segment;
-use crate::{End, Envelope, Event, GENESIS};
+use crate::{End, Envelope, GENESIS};
 
 /// Bytes of lines that are handed on at once, and how often that many may wait.
 const BATCH: usize = 1 << 17;
@@ -53,6 +53,8 @@ enum Raw {
 /// Some lines, as they stand in the journal.
 pub(crate) struct Batch {
     text: String,
+    /// Where its memory goes when nobody needs it any more.
+    home: SyncSender<String>,
     /// Number of the first of them.
     first: u64,
     lines: Vec<Slot>,
@@ -66,6 +68,13 @@ struct Slot {
     event: Range<usize>,
 }
 
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // If there is enough already, or nobody reads any more, it is given back.
+        let _ = self.home.try_send(std::mem::take(&mut self.text));
+    }
+}
+
 impl Batch {
     pub fn seq(&self, at: usize) -> u64 {
         self.first + at as u64
@@ -75,28 +84,21 @@ impl Batch {
         self.lines.get(at).map_or(0, |slot| slot.mono_ns)
     }
 
-    fn event_text(&self, at: usize) -> Option<(&'static str, &str)> {
-        let slot = self.lines.get(at)?;
-        Some((slot.kind, self.text.get(slot.event.clone())?))
+    /// Kind and text of an event.
+    pub fn event_text(&self, at: usize) -> (&'static str, &str) {
+        let slot = self.lines.get(at);
+        let text = slot.and_then(|slot| Some((slot.kind, self.text.get(slot.event.clone())?)));
+        text.unwrap_or_default()
     }
 
     pub fn sight(&self, at: usize) -> Option<Sight<'_>> {
-        let (kind, text) = self.event_text(at)?;
+        let (kind, text) = self.event_text(at);
         Sight::of(kind, text)
     }
 
-    pub fn event(&self, at: usize) -> Option<Event> {
-        let (kind, text) = self.event_text(at)?;
-        event(kind, text)
-    }
-
-    pub fn line(&self, at: usize) -> &str {
-        let line = self.lines.get(at).map(|slot| slot.line.clone());
-        line.and_then(|line| self.text.get(line)).unwrap_or("")
-    }
-
     pub fn envelope(&self, at: usize) -> Option<Envelope> {
-        Parts::of(self.line(at))?.envelope()
+        let line = self.lines.get(at)?.line.clone();
+        Parts::of(self.text.get(line)?)?.envelope()
     }
 }
 
@@ -148,7 +150,7 @@ impl Ahead {
 
 /// Unpacks segment by segment and follows the chain.
 fn scan(folder: &Path, raw: &SyncSender<Raw>) {
-    let mut chain = Chain::default();
+    let mut chain = Chain::new();
     let mut number = 1;
     let over = loop {
         let path = segment(folder, number);
@@ -171,6 +173,9 @@ struct Chain {
     counts: BTreeMap<&'static str, u64>,
     ended: Option<End>,
     second: Second,
+    /// Memory of batches that nobody needs any more, and where it comes from.
+    used: Receiver<String>,
+    home: SyncSender<String>,
 }
 
 /// The last second of the wall clock that was read: most lines are of the same one as the line before.
@@ -197,21 +202,22 @@ impl Second {
     }
 }
 
-impl Default for Chain {
-    fn default() -> Self {
+impl Chain {
+    fn new() -> Self {
         let mut head = [0; 64];
         head.copy_from_slice(GENESIS.as_bytes());
+        let (home, used) = sync_channel(WAITING);
         Chain {
             seq: 0,
             head,
             counts: BTreeMap::new(),
             ended: None,
             second: Second::default(),
+            used,
+            home,
         }
     }
-}
 
-impl Chain {
     /// Hands the lines of a segment on; `None` if one of them is not in order, or nobody listens.
     fn segment(&mut self, path: &PathBuf, raw: &SyncSender<Raw>) -> Option<()> {
         let file = File::open(path).ok()?;
@@ -228,7 +234,10 @@ impl Chain {
                 None if read == 0 || bytes.len() > LINE_MAX => return None,
                 None => continue,
             };
-            let mut rest = Vec::with_capacity(BATCH + (bytes.len() - whole));
+            let used = self.used.try_recv().unwrap_or_default();
+            let mut rest = used.into_bytes();
+            rest.clear();
+            rest.reserve(BATCH + (bytes.len() - whole));
             rest.extend_from_slice(&bytes[whole..]);
             bytes.truncate(whole);
             let batch = self.batch(String::from_utf8(bytes).ok()?)?;
@@ -256,7 +265,12 @@ impl Chain {
             });
             from = to + 1;
         }
-        Some(Batch { text, first, lines })
+        Some(Batch {
+            text,
+            home: self.home.clone(),
+            first,
+            lines,
+        })
     }
 
     /// Takes a line in, if it follows on the one before.

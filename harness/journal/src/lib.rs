@@ -25,7 +25,7 @@ pub use event::{
 pub use reader::{
     Journal, Lines, Position, ReadError, Truncation, find, open, read, read_file, read_run,
 };
-pub use shown::{Kept, Line};
+pub use shown::{Held, Kept, Line};
 pub use view::{
     Cell, FactView, Keys, OpView, ResultView, SampleView, Scalar, SignalView, Text, View,
 };

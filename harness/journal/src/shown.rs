@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::ahead::Batch;
-use crate::line::{Parts, Sight, event};
+use crate::line::{Sight, event};
 use crate::view::View;
 use crate::{Envelope, Event};
 
@@ -39,27 +39,26 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line for later, with the lines around it: cheap to take, for a while.
+    /// The line, and those around it with it: cheap to take, and dear to keep.
+    pub fn hold(&self) -> Held {
+        Held(match self.body {
+            Body::Whole(envelope) => HeldBody::Whole(Box::new(envelope.clone())),
+            Body::Ahead(batch, at) => HeldBody::Ahead(Arc::clone(batch), at),
+        })
+    }
+
+    /// What it tells, in the bytes of its text.
     pub fn keep(&self) -> Kept {
-        self.kept(match self.body {
-            Body::Whole(envelope) => Held::Whole(Arc::new(envelope.clone())),
-            Body::Ahead(batch, at) => Held::Ahead(Arc::clone(batch), at),
-        })
-    }
-
-    /// The line for later, and for as long as it takes: its text alone.
-    pub fn copy(&self) -> Kept {
-        self.kept(match self.body {
-            Body::Whole(envelope) => Held::Whole(Arc::new(envelope.clone())),
-            Body::Ahead(batch, at) => Held::Alone(batch.line(at).into()),
-        })
-    }
-
-    fn kept(&self, body: Held) -> Kept {
         Kept {
             seq: self.seq,
             mono_ns: self.mono_ns,
-            body,
+            body: match self.body {
+                Body::Whole(envelope) => KeptBody::Whole(Arc::new(envelope.event.clone())),
+                Body::Ahead(batch, at) => {
+                    let (kind, text) = batch.event_text(at);
+                    KeptBody::Text(kind, text.into())
+                }
+            },
         }
     }
 
@@ -72,40 +71,44 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A line that is kept.
+/// A line that is held.
+pub struct Held(HeldBody);
+
+enum HeldBody {
+    Whole(Box<Envelope>),
+    Ahead(Arc<Batch>, usize),
+}
+
+impl Held {
+    /// The whole line. `None` if it can't be read, though what was shown of it could.
+    pub fn envelope(self) -> Option<Envelope> {
+        match self.0 {
+            HeldBody::Whole(envelope) => Some(*envelope),
+            HeldBody::Ahead(batch, at) => batch.envelope(at),
+        }
+    }
+}
+
+/// What a line tells, kept.
 #[derive(Clone)]
 pub struct Kept {
     pub seq: u64,
     pub mono_ns: u64,
-    body: Held,
+    body: KeptBody,
 }
 
 #[derive(Clone)]
-enum Held {
-    Whole(Arc<Envelope>),
-    Ahead(Arc<Batch>, usize),
-    Alone(Box<str>),
+enum KeptBody {
+    Whole(Arc<Event>),
+    Text(&'static str, Arc<str>),
 }
 
 impl Kept {
-    /// The whole line. `None` if it can't be read, though what was shown of it could.
-    pub fn envelope(&self) -> Option<Envelope> {
-        match &self.body {
-            Held::Whole(envelope) => Some((**envelope).clone()),
-            Held::Ahead(batch, at) => batch.envelope(*at),
-            Held::Alone(line) => Parts::of(line)?.envelope(),
-        }
-    }
-
-    /// What it tells.
+    /// `None` if it can't be read, though what was shown of it could.
     pub fn event(&self) -> Option<Event> {
         match &self.body {
-            Held::Whole(envelope) => Some(envelope.event.clone()),
-            Held::Ahead(batch, at) => batch.event(*at),
-            Held::Alone(line) => {
-                let parts = Parts::of(line)?;
-                event(parts.kind, parts.event)
-            }
+            KeptBody::Whole(event) => Some((**event).clone()),
+            KeptBody::Text(kind, text) => event(kind, text),
         }
     }
 }

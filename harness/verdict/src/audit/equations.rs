@@ -159,7 +159,7 @@ impl History {
             if !state.is(tx::SUBMITTED) {
                 continue;
             }
-            let about = self.about.get(&id).map(|word| self.word[*word as usize]);
+            let about = self.word.get(self.about_of(id) as usize).copied();
             let changed = state.is(tx::MINED) && about.is_some_and(|word| word & POSITION != 0);
             let recorded = state.is(tx::RECORDED);
             if let Some(of_key) = of_keys.get_mut(self.key_of_tx(id) as usize) {

@@ -205,8 +205,8 @@ pub struct History {
     pub(super) txs: Interner,
     pub(super) tx: Vec<TxState>,
     senders: HashMap<Name, u16>,
-    /// Position words of transactions whose call names one.
-    pub(super) about: HashMap<u32, u32>,
+    /// By transaction, the position's word that its call names.
+    about: Vec<u32>,
     pub(super) shapes: Shapes,
     pub(super) steps: Tally,
     pub(super) receipts: Tally,
@@ -231,7 +231,7 @@ impl History {
             txs: Interner::default(),
             tx: Vec::new(),
             senders: HashMap::new(),
-            about: HashMap::new(),
+            about: Vec::new(),
             shapes: Shapes::new(),
             steps: Tally::default(),
             receipts: Tally::default(),
@@ -297,9 +297,11 @@ impl History {
             state.sender = sender;
             state.flags |= tx::NONCE;
         }
-        if let Some(about) = event.about.filter(|_| !self.about.contains_key(&id)) {
+        if let Some(about) = event.about.filter(|_| self.about_of(id) == NONE) {
             let word = self.word_id(about);
-            self.about.insert(id, word);
+            let at = id as usize;
+            self.about.resize(self.about.len().max(at + 1), NONE);
+            self.about[at] = word;
         }
         let state = &mut self.tx[id as usize];
         if let Some(tag) = tag.filter(|_| state.owner == NONE) {
@@ -322,6 +324,11 @@ impl History {
                 state.flags &= !(tx::MINED | tx::REVERTED | tx::BLOCK);
             }
         }
+    }
+
+    /// The word that a transaction's call names, or none.
+    pub(super) fn about_of(&self, tx: u32) -> u32 {
+        self.about.get(tx as usize).copied().unwrap_or(NONE)
     }
 
     /// A row of the table of intents.

@@ -28,6 +28,13 @@ struct Sent {
     origin: u16,
 }
 
+/// From nowhere that is known.
+const NOWHERE: Sent = Sent {
+    episode: u32::MAX,
+    phase: 0,
+    origin: 0,
+};
+
 /// Texts by number.
 #[derive(Default)]
 struct Words {
@@ -82,7 +89,7 @@ pub struct Asked<'p> {
     drills: &'p [Drill],
     words: Words,
     /// By the number of a signal's key.
-    sent: Vec<Option<Sent>>,
+    sent: Vec<Sent>,
     /// By the episode in which their signals were sent, where that is known.
     rows: HashMap<Option<usize>, Vec<Row>>,
     /// Keys of intents to which other rows belong that drills ask for.
@@ -131,9 +138,11 @@ impl<'p> Asked<'p> {
         };
         let at = key as usize;
         if self.sent.len() <= at {
-            self.sent.resize(at + 1, None);
+            self.sent.resize(at + 1, NOWHERE);
         }
-        self.sent[at].get_or_insert(sent);
+        if self.sent[at].episode == NOWHERE.episode {
+            self.sent[at] = sent;
+        }
     }
 
     /// Takes a row in: it is kept if a drill asks for it, and remembered if it says whose another one is.
@@ -149,7 +158,8 @@ impl<'p> Asked<'p> {
             (None, Some(intent)) => history.key_of_intent(intent),
             (None, None) => None,
         };
-        let sent = id.and_then(|id| self.sent.get(id as usize).copied().flatten());
+        let sent = id.and_then(|id| self.sent.get(id as usize).copied());
+        let sent = sent.filter(|sent| sent.episode != NOWHERE.episode);
         if let ("intent", Some(key), Some(id), Some(sent)) = (row.what, key, row.text("id"), sent)
             && self.asks_beyond_intents(sent)
         {
@@ -159,7 +169,7 @@ impl<'p> Asked<'p> {
         self.disorder |= is_asked && row.what != "intent" && key.is_none() && unread;
         if is_asked && self.is_asked(row, sent) {
             let of = sent.map(|s| s.episode as usize);
-            let line = line.copy();
+            let line = line.keep();
             self.rows.entry(of).or_default().push(Row { line, sent });
         }
     }

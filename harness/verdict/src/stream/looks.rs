@@ -13,9 +13,6 @@ use crate::index::Index;
 use crate::plans::Plans;
 use crate::window::Scene;
 
-/// Drills that may wait: each keeps its lines.
-const WAITING: usize = 2;
-
 /// A drill, and the lines that belong to it.
 pub struct Job {
     pub episode: usize,
@@ -37,9 +34,9 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// The thread ends when nobody asks it any more.
+    /// The thread ends when nobody asks it any more. No drill waits for it: each would keep its lines meanwhile.
     pub fn begin<'t>(threads: &'t Threads<'t, '_>, plans: &'t Plans) -> Self {
-        let (jobs, todo) = sync_channel::<Job>(WAITING);
+        let (jobs, todo) = sync_channel::<Job>(0);
         let (done, seen) = sync_channel(plans.drills.len());
         threads.spawn(move || {
             for job in todo {

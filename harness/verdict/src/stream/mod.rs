@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use std::thread;
 
 use firedrill_journal::{
-    EdgeKind, Envelope, Event, FactSource, Header, Journal, Kept, Line, Lines as JournalLines,
-    ReadError, RunKind, SCHEMA, StreamState, View,
+    EdgeKind, Envelope, Event, FactSource, Header, Held, Journal, Kept, Line,
+    Lines as JournalLines, ReadError, RunKind, SCHEMA, StreamState, View,
 };
 use firedrill_plan::{Drill, EdgeRef, Expect, FactSelector, Observe, When};
 
@@ -217,7 +217,7 @@ struct Stage<'p> {
     /// What the chain and logs told.
     told: VecDeque<Kept>,
     /// The last line, if it isn't kept.
-    last: Option<Kept>,
+    last: Option<Held>,
     /// In the order in which they began: the last one, and those whose lines may still come.
     under_way: VecDeque<UnderWay>,
     looks: Looks,
@@ -270,9 +270,9 @@ impl<'p> Stage<'p> {
         let key = self.tally.see(line.seq, line.view);
         self.now = self.now.max(line.mono_ns);
         self.wait(line);
-        self.last = None;
+        self.last = Some(line.hold());
         match line.view {
-            _ if !self.sought.holds(&line.view) => self.last = Some(line.keep()),
+            _ if !self.sought.holds(&line.view) => {}
             View::Op(op) => {
                 self.asked.place(key, op.signal);
                 self.recent.push_back(line.keep());
@@ -283,10 +283,7 @@ impl<'p> Stage<'p> {
                 FactSource::Sql if matches!(fact.what, "collected" | "not_collected") => {
                     self.keep(line);
                 }
-                FactSource::Sql => {
-                    self.asked.row(&self.tally.books, line, &fact);
-                    self.last = Some(line.keep());
-                }
+                FactSource::Sql => self.asked.row(&self.tally.books, line, &fact),
                 FactSource::Act | FactSource::Engine | FactSource::Metric => self.keep(line),
             },
             View::Other(event) => self.other(event, line),
@@ -299,6 +296,7 @@ impl<'p> Stage<'p> {
             Some(whole) => self.kept.push(whole),
             None => self.unread = true,
         }
+        self.last = None;
     }
 
     fn other(&mut self, event: &Event, line: &Line<'_>) {
@@ -443,13 +441,7 @@ impl<'p> Stage<'p> {
         }
         self.tally.close();
         // The last line says when the run ended, whatever it is.
-        let ends = [
-            self.last.take(),
-            self.recent.pop_back(),
-            self.told.pop_back(),
-        ];
-        let mut ends = ends.into_iter().flatten();
-        if let Some(last) = ends.find(|line| line.seq + 1 == self.lines) {
+        if let Some(last) = self.last.take() {
             self.kept.push(last.envelope()?);
         }
         let journal = brief(header.clone(), std::mem::take(&mut self.kept), lines);

@@ -156,7 +156,7 @@ fn collect(index: &Index<'_>, watched: &Watched, watch: &Watch, quiet: &Quiet) -
             seen.push(look.obs(number.is_ok()));
             match number {
                 Ok(value) => values.push(Value {
-                    at: look.due,
+                    at: look.due(),
                     value,
                     seq: look.seq(),
                 }),

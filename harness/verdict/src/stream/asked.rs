@@ -132,7 +132,8 @@ impl<'p> Asked<'p> {
             return;
         };
         let sent = Sent {
-            episode: signal.episode,
+            // There is no such episode, but somewhere it was sent.
+            episode: signal.episode.min(NOWHERE.episode - 1),
             phase: self.words.id(signal.phase),
             origin: self.words.id(signal.origin),
         };

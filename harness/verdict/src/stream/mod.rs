@@ -310,7 +310,10 @@ impl<'p> Stage<'p> {
             }
             _ => {}
         }
-        if !matches!(event, Event::Edge(_)) {
+        if matches!(
+            event,
+            Event::Stream(_) | Event::Starved { .. } | Event::Part(_)
+        ) {
             self.standing.push(self.kept.len());
         }
         self.keep(line);

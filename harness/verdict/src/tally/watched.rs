@@ -13,26 +13,35 @@ use crate::words;
 
 /// Reasons that are kept apart per series; from then on they are one.
 const REASONS_MAX: usize = 1_000;
-const MICRO_NS: u64 = 1_000;
 
-/// One look at a probe, in sixteen bytes.
+/// One look at a probe, in twenty bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    pub due: u64,
+    due: [u32; 2],
+    took: [u32; 2],
     /// A journal holds fewer than four billion lines.
     seq: u32,
-    /// Whole microseconds that it took, begun ones included: it ended then at the latest.
-    took_us: u32,
+}
+
+fn halves(n: u64) -> [u32; 2] {
+    [n as u32, (n >> 32) as u32]
+}
+
+fn whole([low, high]: [u32; 2]) -> u64 {
+    u64::from(low) | u64::from(high) << 32
 }
 
 impl Look {
     fn of(seq: u64, sample: &SampleView<'_>) -> Self {
-        let took_us = sample.took_ns.div_ceil(MICRO_NS);
         Look {
-            due: sample.due_ns,
+            due: halves(sample.due_ns),
+            took: halves(sample.took_ns),
             seq: u32::try_from(seq).unwrap_or(u32::MAX),
-            took_us: u32::try_from(took_us).unwrap_or(u32::MAX),
         }
+    }
+
+    pub fn due(&self) -> u64 {
+        whole(self.due)
     }
 
     /// Number of its line.
@@ -41,13 +50,12 @@ impl Look {
     }
 
     pub fn end(&self) -> u64 {
-        let took = u64::from(self.took_us) * MICRO_NS;
-        self.due.saturating_add(took)
+        self.due().saturating_add(whole(self.took))
     }
 
     pub fn obs(&self, seen: bool) -> Obs {
         Obs {
-            due: self.due,
+            due: self.due(),
             end: self.end(),
             ok: seen.then_some(true),
             seq: self.seq(),
@@ -139,7 +147,7 @@ impl Series {
             let (mut heart, width) = (Heart::new(still_max), self.fields.len());
             for at in 0..self.looks.len() {
                 let look = self.looks[at];
-                let Some(stale) = heart.see(self.beats[at], look.due, look.end()) else {
+                let Some(stale) = heart.see(self.beats[at], look.due(), look.end()) else {
                     continue;
                 };
                 let reason = self.reason(stale.words());
@@ -154,7 +162,7 @@ impl Series {
 
     /// Most series have come in order.
     fn sort(&mut self) {
-        let key = |look: &Look| (look.due, look.seq);
+        let key = |look: &Look| (look.due(), look.seq);
         if self.looks.is_sorted_by_key(key) {
             return;
         }
@@ -205,7 +213,7 @@ impl Watched {
 
     /// When the first and the last look of any watch was due.
     pub fn ends(&self) -> Option<(u64, u64)> {
-        let ends = |s: &Series| Some((s.looks.first()?.due, s.looks.last()?.due));
+        let ends = |s: &Series| Some((s.looks.first()?.due(), s.looks.last()?.due()));
         let all = self.series.values().filter_map(ends);
         all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
@@ -219,8 +227,8 @@ impl Watched {
     ) -> impl Iterator<Item = (Look, Result<f64, &'s str>)> {
         let series = self.series.get(&watch.probe.id);
         let looks = series.map_or(&[][..], |s| &s.looks);
-        let start = looks.partition_point(|l| l.due < from);
-        let end = looks.partition_point(|l| l.due <= to);
+        let start = looks.partition_point(|l| l.due() < from);
+        let end = looks.partition_point(|l| l.due() <= to);
         let field = series.and_then(|s| s.fields.iter().position(|f| *f == watch.field));
         let of = move |(at, look): (usize, &Look)| {
             let series = series?;

@@ -270,7 +270,7 @@ impl<'p> Stage<'p> {
         let key = self.tally.see(line.seq, line.view);
         self.now = self.now.max(line.mono_ns);
         self.wait(line);
-        self.last = Some(line.hold());
+        let kept = self.kept.len();
         match line.view {
             _ if !self.sought.holds(&line.view) => {}
             View::Op(op) => {
@@ -288,6 +288,7 @@ impl<'p> Stage<'p> {
             },
             View::Other(event) => self.other(event, line),
         }
+        self.last = (self.kept.len() == kept).then(|| line.hold());
         self.forget(line.mono_ns);
     }
 
@@ -296,7 +297,6 @@ impl<'p> Stage<'p> {
             Some(whole) => self.kept.push(whole),
             None => self.unread = true,
         }
-        self.last = None;
     }
 
     fn other(&mut self, event: &Event, line: &Line<'_>) {

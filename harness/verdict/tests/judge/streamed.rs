@@ -213,6 +213,62 @@ fn rows_that_a_drill_asks_for_are_found_whatever_the_order_of_the_tables() {
     }
 }
 
+/// A row of which nobody knows whose it is belongs to every drill that asks for rows of whatever signals.
+#[test]
+fn a_row_of_a_signal_that_nobody_sent_counts() {
+    let mut run = Run::of(&format!("{DRILL}{ROWS}"));
+    let rows = |e: &Event| matches!(e, Event::Fact(f) if f.what == "intent");
+    let last = run.events.iter().rposition(|(_, event)| rows(event));
+    let (at, row) = run.events[last.expect("there are rows")].clone();
+    if let Event::Fact(mut row) = row {
+        for (name, text) in [("id", "i-9"), ("key", "stranger"), ("reason", "expired")] {
+            row.keys.insert(name.to_owned(), json!(text));
+        }
+        run.events
+            .insert(last.unwrap_or(0) + 1, (at, Event::Fact(row)));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = read(&run.bytes()).expect("it is readable");
+    let (whole, streamed) = both(&as_soak(folder.path(), journal, u64::MAX));
+    for verdict in [&whole, &streamed] {
+        let found = check(verdict, "no-reason");
+        assert_eq!(found.verdict, Outcome::Fail, "{}", found.observed);
+    }
+    let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
+    assert!(whole == streamed, "{}", differences(&whole, &streamed));
+}
+
+/// Of earlier drills only that is looked at which still holds.
+#[test]
+fn a_stream_that_was_attached_before_the_first_drill_is_attached_for_the_last_one() {
+    let mut run = Run::healthy();
+    let first: Vec<_> = run.events.clone();
+    for episode in 1..3 {
+        let next = run.header.episodes[0].clone();
+        run.header.episodes.push(next);
+        let later_ms = 20_000 * u64::from(episode);
+        for (at, event) in &first {
+            if let Event::Edge(mut edge) = event.clone() {
+                edge.episode = episode;
+                edge.at_ns += later_ms * 1_000_000;
+                run.events.push((at + later_ms, Event::Edge(edge)));
+            }
+        }
+    }
+    run.events.sort_by_key(|(at, _)| *at);
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = read(&run.bytes()).expect("it is readable");
+    let (whole, streamed) = both(&as_soak(folder.path(), journal, u64::MAX));
+    for verdict in [&whole, &streamed] {
+        let last = verdict.drills.last().expect("there are three");
+        let sent = last.checks.iter().find(|c| c.id == "nothing-sent");
+        let sent = sent.expect("it is checked");
+        assert_eq!(sent.verdict, Outcome::Pass, "{}", sent.observed);
+    }
+    let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
+    assert!(whole == streamed, "{}", differences(&whole, &streamed));
+}
+
 /// A fault may be seen healed long after its drill, whose lines are forgotten by then: what was found in them stays.
 #[test]
 fn an_edge_that_comes_long_after_its_drill_takes_nothing_back() {

@@ -180,12 +180,14 @@ struct Chain {
 
 /// The last second of the wall clock that was read: most lines are of the same one as the line before.
 #[derive(Default)]
-struct Second([u8; 19]);
+struct Second(Option<[u8; 19]>);
 
 impl Second {
     /// Whether the text is a time.
     fn reads(&mut self, wall: &str) -> bool {
-        let known = wall.as_bytes().strip_prefix(&self.0);
+        let known = self
+            .0
+            .and_then(|second| wall.as_bytes().strip_prefix(&second));
         if let Some([b'.', digits @ .., b'Z']) = known
             && (1..=9).contains(&digits.len())
             && digits.iter().all(u8::is_ascii_digit)
@@ -196,7 +198,7 @@ impl Second {
             return false;
         }
         if let Some((second, [b'.', ..])) = wall.as_bytes().split_first_chunk() {
-            self.0 = *second;
+            self.0 = Some(*second);
         }
         true
     }
@@ -303,5 +305,34 @@ impl Chain {
             counts,
             segment,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Second;
+
+    #[test]
+    fn a_time_reads_as_the_whole_reader_reads_it() {
+        let texts = [
+            format!("{}.5Z", "\0".repeat(19)),
+            "2026-11-22T05:36:41.123456789Z".to_owned(),
+            "2026-11-22T05:36:41.1234567890Z".to_owned(),
+            "2026-11-22T05:36:41.Z".to_owned(),
+            "2026-11-22T05:36:41.1xZ".to_owned(),
+            "2026-11-22T05:36:41.1".to_owned(),
+            "2026-11-22T05:36:41Z".to_owned(),
+            "2026-11-22T05:36:61.5Z".to_owned(),
+            "2026-02-30T05:36:41.5Z".to_owned(),
+            String::new(),
+        ];
+        let mut second = Second::default();
+        let mut read = 0;
+        for text in texts.iter().chain(&texts) {
+            let whole = text.parse::<jiff::Timestamp>().is_ok();
+            assert_eq!(second.reads(text), whole, "{text:?}");
+            read += usize::from(whole);
+        }
+        assert_eq!(read, 4);
     }
 }

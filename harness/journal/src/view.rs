@@ -84,8 +84,9 @@ pub enum Scalar<'v> {
 }
 
 /// A text of a line: borrowed, unless it is escaped there.
-#[derive(Clone, Debug)]
-pub struct Text<'l>(pub(crate) Cow<'l, str>);
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Text<'l>(#[serde(borrow)] pub(crate) Cow<'l, str>);
 
 /// A value of a line.
 #[derive(Clone, Debug)]

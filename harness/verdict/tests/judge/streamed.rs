@@ -97,6 +97,16 @@ fn both(run: &Path) -> (Verdict, Verdict) {
     (whole, streamed.verdict)
 }
 
+/// A soak of that run: both its verdicts, which must be the same.
+fn alike(run: &Run) -> (Verdict, Verdict) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = read(&run.bytes()).expect("it is readable");
+    let (whole, streamed) = both(&as_soak(folder.path(), journal, u64::MAX));
+    let (a, b) = (verdict_json(&whole), verdict_json(&streamed));
+    assert!(a == b, "{}", differences(&a, &b));
+    (whole, streamed)
+}
+
 #[test]
 fn a_soak_is_judged_line_by_line_as_it_is_in_memory() {
     let (mut compared, mut held, mut outcomes) = (0, 0, [0; 3]);
@@ -227,15 +237,11 @@ fn a_row_of_a_signal_that_nobody_sent_counts() {
         run.events
             .insert(last.unwrap_or(0) + 1, (at, Event::Fact(row)));
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    let journal = read(&run.bytes()).expect("it is readable");
-    let (whole, streamed) = both(&as_soak(folder.path(), journal, u64::MAX));
+    let (whole, streamed) = alike(&run);
     for verdict in [&whole, &streamed] {
         let found = check(verdict, "no-reason");
         assert_eq!(found.verdict, Outcome::Fail, "{}", found.observed);
     }
-    let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
-    assert!(whole == streamed, "{}", differences(&whole, &streamed));
 }
 
 /// Of earlier drills only that is looked at which still holds.
@@ -256,17 +262,13 @@ fn a_stream_that_was_attached_before_the_first_drill_is_attached_for_the_last_on
         }
     }
     run.events.sort_by_key(|(at, _)| *at);
-    let folder = tempfile::tempdir().expect("a folder");
-    let journal = read(&run.bytes()).expect("it is readable");
-    let (whole, streamed) = both(&as_soak(folder.path(), journal, u64::MAX));
+    let (whole, streamed) = alike(&run);
     for verdict in [&whole, &streamed] {
         let last = verdict.drills.last().expect("there are three");
         let sent = last.checks.iter().find(|c| c.id == "nothing-sent");
         let sent = sent.expect("it is checked");
         assert_eq!(sent.verdict, Outcome::Pass, "{}", sent.observed);
     }
-    let (whole, streamed) = (verdict_json(&whole), verdict_json(&streamed));
-    assert!(whole == streamed, "{}", differences(&whole, &streamed));
 }
 
 /// A fault may be seen healed long after its drill, whose lines are forgotten by then: what was found in them stays.

@@ -1,6 +1,8 @@
 //! Services' logs, as the journal holds them: one file each, written line by line.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -21,7 +23,42 @@ struct Log {
     hash: Sha256,
     begun: bool,
     tail: VecDeque<String>,
-    out: Option<BufWriter<File>>,
+    out: Option<(BufWriter<File>, PathBuf)>,
+}
+
+impl Log {
+    fn begun(path: Option<PathBuf>) -> Result<Self, Stop> {
+        let out = path.map(|path| {
+            let file = File::create(&path).map_err(|e| evidence::io(&path, &e))?;
+            Ok((BufWriter::new(file), path))
+        });
+        Ok(Log {
+            out: out.transpose()?,
+            ..Log::default()
+        })
+    }
+
+    fn put(&mut self, at_ns: u64, text: &str) -> Result<(), Stop> {
+        // A day has millions of lines: the memory of one that isn't shown any more serves the next.
+        let mut line = match self.tail.len() {
+            TAIL => self.tail.pop_front().unwrap_or_default(),
+            _ => String::new(),
+        };
+        line.clear();
+        let ms = at_ns as f64 / 1e6;
+        // A text takes whatever is written to it.
+        let _ = write!(line, "{ms:>12.3} ms  {text}");
+        let end: &[u8] = if self.begun { b"\n" } else { b"" };
+        self.begun = true;
+        for piece in [end, line.as_bytes()] {
+            self.hash.update(piece);
+            if let Some((out, path)) = &mut self.out {
+                out.write_all(piece).map_err(|e| evidence::io(path, &e))?;
+            }
+        }
+        self.tail.push_back(line);
+        Ok(())
+    }
 }
 
 /// The logs of a run.
@@ -53,42 +90,25 @@ impl Logs {
             return;
         }
         let text = |key: &str| fact.text(key).unwrap_or("");
-        let shown = format!("{:>12.3} ms  {}", fact.at_ns as f64 / 1e6, text("text"));
-        if let Err(stop) = self.put(&safe_name(text("service")), shown) {
+        if let Err(stop) = self.put(text("service"), fact.at_ns, text("text")) {
             self.failed = Some(stop);
         }
     }
 
-    fn put(&mut self, service: &str, line: String) -> Result<(), Stop> {
-        let path = self.folder.as_ref().map(|f| f.join(file_name(service)));
-        let failed = |e: std::io::Error| {
-            let path = path.clone().unwrap_or_default();
-            evidence::io(&path, &e)
-        };
-        if !self.logs.contains_key(service) {
-            let out = path.as_ref().map(File::create).transpose();
-            let log = Log {
-                out: out.map_err(failed)?.map(BufWriter::new),
-                ..Log::default()
-            };
-            self.logs.insert(service.to_owned(), log);
+    fn put(&mut self, service: &str, at_ns: u64, text: &str) -> Result<(), Stop> {
+        // What is known by a name is safe: it is its own safe name.
+        if let Some(log) = self.logs.get_mut(service) {
+            return log.put(at_ns, text);
         }
-        let Some(log) = self.logs.get_mut(service) else {
-            return Ok(());
-        };
-        let end: &[u8] = if log.begun { b"\n" } else { b"" };
-        log.begun = true;
-        for piece in [end, line.as_bytes()] {
-            log.hash.update(piece);
-            if let Some(out) = &mut log.out {
-                out.write_all(piece).map_err(failed)?;
+        let service = safe_name(service);
+        let log = match self.logs.entry(service) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let path = self.folder.as_ref().map(|f| f.join(file_name(new.key())));
+                new.insert(Log::begun(path)?)
             }
-        }
-        if log.tail.len() == TAIL {
-            log.tail.pop_front();
-        }
-        log.tail.push_back(line);
-        Ok(())
+        };
+        log.put(at_ns, text)
     }
 
     /// All lines were taken in.
@@ -99,9 +119,8 @@ impl Logs {
         let mut told = Told::default();
         for (service, log) in &mut self.logs {
             let name = format!("{LOGS}/{}", file_name(service));
-            if let Some(out) = &mut log.out {
-                out.flush()
-                    .map_err(|e| evidence::io(Path::new(&name), &e))?;
+            if let Some((out, path)) = &mut log.out {
+                out.flush().map_err(|e| evidence::io(path, &e))?;
             }
             told.digests
                 .insert(name, hex::encode(log.hash.clone().finalize()));

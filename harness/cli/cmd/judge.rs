@@ -103,13 +103,17 @@ fn complete(dir: &Path) -> Exit {
 
 /// Renders reports of a run again, beside it.
 pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
+    let names: Vec<&str> = formats.iter().map(name).collect::<Result<_, _>>()?;
     let mut exit = complete(dir);
     for part in parts(dir)? {
         let again = evidence::rejudge(&part)?;
         let folder = beside(&part, "report")?;
-        for format in formats {
-            let (name, text) = rendered(&again, *format)?;
-            evidence::write(&folder.join(name), &text)?;
+        let all = evidence::renderings(&again.dir, &again.run)?;
+        for (name, text) in all
+            .iter()
+            .filter(|(name, _)| names.contains(&name.as_str()))
+        {
+            evidence::write(&folder.join(name), text)?;
         }
         let trust = trust(&again);
         println!("{}", firedrill_report::summary_line(&again.run.verdict));
@@ -119,19 +123,16 @@ pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
     Ok(exit)
 }
 
-fn rendered(again: &Rejudged, format: Format) -> Result<(&'static str, String), Stop> {
-    let name = match format {
-        Format::Json => VERDICT,
-        Format::Md => evidence::MARKDOWN,
-        Format::Junit => evidence::JUNIT,
-        Format::Html => evidence::HTML,
+/// The name of a rendering in a run's folder.
+fn name(format: &Format) -> Result<&'static str, Stop> {
+    match format {
+        Format::Json => Ok(VERDICT),
+        Format::Md => Ok(evidence::MARKDOWN),
+        Format::Junit => Ok(evidence::JUNIT),
+        Format::Html => Ok(evidence::HTML),
         Format::GoNoGo => {
             let text = "go-no-go.md belongs to a decision: use `firedrill gate`";
-            return Err(Stop::Usage(text.to_owned()));
+            Err(Stop::Usage(text.to_owned()))
         }
-    };
-    let all = evidence::renderings(&again.dir, &again.run)?;
-    let text = all.into_iter().find(|(found, _)| found == name);
-    let (_, text) = text.ok_or_else(|| Stop::Internal(format!("{name} was not rendered")))?;
-    Ok((name, text))
+    }
 }

@@ -35,9 +35,9 @@ pub(crate) struct Whole {
 }
 
 /// What comes next.
-pub(crate) enum Step {
+pub(crate) enum Step<'a> {
     /// A line of a batch.
-    Line(Arc<Batch>, usize),
+    Line(&'a Arc<Batch>, usize),
     /// All lines have come, and nothing is wrong with any of them.
     Whole(Whole),
     /// Something is wrong after that many lines, or may be.
@@ -124,22 +124,25 @@ impl Ahead {
         }
     }
 
-    pub fn step(&mut self) -> Step {
-        loop {
-            if let Some(batch) = &self.ready
-                && self.next < batch.lines.len()
-            {
-                let at = self.next;
-                self.next += 1;
-                self.given += 1;
-                return Step::Line(Arc::clone(batch), at);
-            }
+    pub fn step(&mut self) -> Step<'_> {
+        while self
+            .ready
+            .as_ref()
+            .is_none_or(|b| self.next >= b.lines.len())
+        {
             match self.batches.recv() {
                 Ok(Raw::Lines(batch)) => (self.ready, self.next) = (Some(Arc::new(batch)), 0),
                 Ok(Raw::Whole(whole)) => return Step::Whole(whole),
                 Ok(Raw::Odd) | Err(_) => return Step::Odd(self.given),
             }
         }
+        let Some(batch) = &self.ready else {
+            return Step::Odd(self.given);
+        };
+        let at = self.next;
+        self.next += 1;
+        self.given += 1;
+        Step::Line(batch, at)
     }
 
     /// How many lines were given before the last one.

@@ -82,7 +82,7 @@ fn number(text: &str) -> Option<(u64, &str)> {
 
 /// A text without escapes, up to its closing quotation mark.
 fn text(rest: &str) -> Option<(&str, &str)> {
-    let end = rest.bytes().position(|b| b == b'"' || b == b'\\')?;
+    let end = memchr::memchr2(b'"', b'\\', rest.as_bytes())?;
     let (text, rest) = rest.split_at(end);
     Some((text, rest.strip_prefix('"')?))
 }
@@ -227,7 +227,7 @@ pub(crate) struct FactLine<'l> {
 struct Cells<'l>(Vec<(Text<'l>, Cell<'l>)>);
 
 /// Cells that most objects have room for.
-const CELLS: usize = 8;
+const CELLS: usize = 16;
 
 impl<'de: 'l, 'l> Deserialize<'de> for Cells<'l> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -180,9 +180,9 @@ impl Iterator for Lines {
 }
 
 /// A line that comes next.
-enum Next {
+enum Next<'a> {
     Plain(Box<Envelope>),
-    Ahead(Arc<Batch>, usize),
+    Ahead(&'a Arc<Batch>, usize),
 }
 
 impl Lines {
@@ -222,7 +222,7 @@ impl Lines {
 
     /// What `of` makes of the next line: of those that are read ahead as long as they are in order. It is asked again,
     /// of the line in its turn, where it can't make anything of the one that was read ahead.
-    fn advance<T>(&mut self, mut of: impl FnMut(Next) -> Option<T>) -> Option<T> {
+    fn advance<T>(&mut self, mut of: impl FnMut(Next<'_>) -> Option<T>) -> Option<T> {
         self.look_ahead();
         let Reading::Ahead(ahead) = &mut self.ahead else {
             return of(Next::Plain(Box::new(self.plainly()?)));
@@ -267,14 +267,14 @@ impl Lines {
 
     /// Shows every line that is left. Cheaper than taking them one by one: no text is copied.
     pub fn each(&mut self, with: &mut dyn FnMut(&Line<'_>)) {
-        let mut show = |next: Next| match next {
+        let mut show = |next: Next<'_>| match next {
             Next::Plain(envelope) => {
                 with(&Line::of(&envelope));
                 Some(())
             }
             Next::Ahead(batch, at) => {
                 let sight = batch.sight(at)?;
-                with(&Line::ahead(&batch, at, &sight));
+                with(&Line::ahead(batch, at, &sight));
                 Some(())
             }
         };

@@ -40,11 +40,23 @@ impl<'a> Line<'a> {
     }
 
     /// The line, and those around it with it: cheap to take, and dear to keep.
-    pub fn hold(&self) -> Held {
+    fn hold(&self) -> Held {
         Held(match self.body {
             Body::Whole(envelope) => HeldBody::Whole(Box::new(envelope.clone())),
             Body::Ahead(batch, at) => HeldBody::Ahead(Arc::clone(batch), at),
         })
+    }
+
+    /// The same in the place of what is held there.
+    pub fn hold_in(&self, place: &mut Option<Held>) {
+        match (&self.body, place.as_mut()) {
+            (Body::Ahead(batch, at), Some(Held(HeldBody::Ahead(held, of))))
+                if Arc::ptr_eq(batch, held) =>
+            {
+                *of = *at;
+            }
+            _ => *place = Some(self.hold()),
+        }
     }
 
     /// What it tells, in the bytes of its text.
@@ -81,10 +93,10 @@ enum HeldBody {
 
 impl Held {
     /// The whole line. `None` if it can't be read, though what was shown of it could.
-    pub fn envelope(self) -> Option<Envelope> {
-        match self.0 {
-            HeldBody::Whole(envelope) => Some(*envelope),
-            HeldBody::Ahead(batch, at) => batch.envelope(at),
+    pub fn envelope(&self) -> Option<Envelope> {
+        match &self.0 {
+            HeldBody::Whole(envelope) => Some((**envelope).clone()),
+            HeldBody::Ahead(batch, at) => batch.envelope(*at),
         }
     }
 }

@@ -184,9 +184,11 @@ fn told(mut lines: Lines) -> (Vec<Envelope>, Option<Truncation>, Position) {
 /// The same by lines that are shown.
 fn shown(mut lines: Lines) -> (Vec<Envelope>, Option<Truncation>, Position) {
     let mut all = Vec::new();
+    let mut held = None;
     lines.each(&mut |line| {
         let whole = line.envelope().expect("it is readable");
-        assert_eq!(line.hold().envelope().as_ref(), Some(&whole));
+        line.hold_in(&mut held);
+        assert_eq!(held.as_ref().and_then(Held::envelope), Some(whole.clone()));
         assert_eq!(line.keep().event().as_ref(), Some(&whole.event));
         assert_eq!((line.seq, line.mono_ns), (whole.seq, whole.mono_ns));
         all.push(whole);

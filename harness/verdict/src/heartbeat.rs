@@ -69,6 +69,25 @@ pub enum Beat {
     Unseen,
 }
 
+impl Beat {
+    /// As one number: no heartbeat is infinite, nor NaN.
+    pub fn to_number(self) -> f64 {
+        match self {
+            Beat::At(beat) => beat,
+            Beat::Absent => f64::INFINITY,
+            Beat::Unseen => f64::NAN,
+        }
+    }
+
+    pub fn of_number(number: f64) -> Self {
+        match number {
+            n if n.is_nan() => Beat::Unseen,
+            f64::INFINITY => Beat::Absent,
+            n => Beat::At(n),
+        }
+    }
+}
+
 /// Follows a heartbeat, look by look in the order of their due times. A beat stood still for certain from the end of
 /// the first look at it to the beginning of the last one.
 pub struct Heart {
@@ -109,7 +128,35 @@ pub fn beat_of(result: ResultView<'_>) -> Beat {
         ResultView::Missing(_) => Beat::Unseen,
         ResultView::Value(fields) => {
             let beat = fields.get(HEARTBEAT_FIELD).and_then(number_of);
+            let beat = beat.filter(|beat| beat.is_finite());
             beat.map_or(Beat::Absent, Beat::At)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firedrill_journal::SampleResult;
+    use serde_json::json;
+
+    use super::*;
+
+    fn beat(heartbeat: serde_json::Value) -> f64 {
+        let fields = [(HEARTBEAT_FIELD.to_owned(), heartbeat)];
+        let result = SampleResult::Value(fields.into_iter().collect());
+        beat_of((&result).into()).to_number()
+    }
+
+    #[test]
+    fn a_heartbeat_is_kept_as_a_number_and_an_infinite_one_is_none() {
+        assert_eq!(beat(json!(7.5)), 7.5);
+        for none in [json!("inf"), json!("-inf"), json!(null), json!("late")] {
+            assert_eq!(beat(none), f64::INFINITY);
+        }
+        let missing = SampleResult::Missing("no answer".to_owned());
+        assert!(beat_of((&missing).into()).to_number().is_nan());
+        assert!(matches!(Beat::of_number(7.5), Beat::At(beat) if beat == 7.5));
+        assert!(matches!(Beat::of_number(f64::INFINITY), Beat::Absent));
+        assert!(matches!(Beat::of_number(f64::NAN), Beat::Unseen));
     }
 }

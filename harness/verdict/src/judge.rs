@@ -82,8 +82,8 @@ pub(crate) fn unequal(journal: &Journal, plans: &Plans) -> Option<String> {
 /// What the run's drills ask of the audit.
 pub(crate) fn planned(plans: &Plans) -> Planned {
     Planned {
-        load: plans.drills.iter().any(sends_signals),
-        restores: plans.drills.iter().map(restores).sum(),
+        load: plans.drills.iter().any(|d| sends_signals(d)),
+        restores: plans.drills.iter().map(|d| restores(d)).sum(),
     }
 }
 

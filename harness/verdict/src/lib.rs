@@ -7,6 +7,8 @@
 
 mod audit;
 mod checks;
+mod chunked;
+mod column;
 mod compare;
 mod counts;
 mod coverage;

@@ -1,6 +1,7 @@
 //! The plan that a journal carries: its header's documents, parsed again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use firedrill_journal::{Document, DocumentRole, Header, RunKind, sha256_hex};
 use firedrill_plan::{
@@ -11,8 +12,8 @@ use firedrill_plan::{
 #[derive(Clone, Debug)]
 pub struct Plans {
     pub target: Target,
-    /// One per episode of the header, in its order.
-    pub drills: Vec<Drill>,
+    /// One per episode of the header, in its order; a soak carries the same few out over and over.
+    pub drills: Vec<Arc<Drill>>,
     /// Form of the drills' durations; `None` if unknown, then no phase is measured against its plan.
     pub pace: Option<Pace>,
     /// What a soak was to do beside its drills.
@@ -27,12 +28,11 @@ impl Plans {
         intact(header)?;
         let target = target(header)?;
         let mut drills = Vec::new();
-        // A soak carries the same few drills out over and over.
-        let mut known: HashMap<&str, Drill> = HashMap::new();
+        let mut known: HashMap<&str, Arc<Drill>> = HashMap::new();
         for episode in &header.episodes {
             let path = &episode.document;
             if let Some(drill) = known.get(path.as_str()) {
-                drills.push(drill.clone());
+                drills.push(Arc::clone(drill));
                 continue;
             }
             let document = header
@@ -40,8 +40,9 @@ impl Plans {
                 .ok_or_else(|| format!("the journal holds no document {path}"))?;
             let parsed = parse_drill(path, &document.text, &target)
                 .map_err(|e| format!("the drill can't be read: {e}"))?;
-            known.insert(path, parsed.value.clone());
-            drills.push(parsed.value);
+            let drill = Arc::new(parsed.value);
+            known.insert(path, Arc::clone(&drill));
+            drills.push(drill);
         }
         let profile = profile(header, &target)?;
         let pace = match (&profile, header.run.profile.as_str()) {

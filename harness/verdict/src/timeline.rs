@@ -54,7 +54,6 @@ impl Axis<'_> {
         let mut ok = vec![0_u64; self.bins];
         let mut refused = vec![0_u64; self.bins];
         let mut errors = vec![0_u64; self.bins];
-        let mut latencies: Vec<Vec<u64>> = vec![Vec::new(); self.bins];
         let (mut first, mut last) = (None::<usize>, None::<usize>);
         for op in self.tally.ops.iter().filter(|op| !op.shed()) {
             let sent = self.bin_of(op.sent_at());
@@ -71,23 +70,15 @@ impl Axis<'_> {
             let at = self.bin_of(done);
             last = last.max(Some(at)).max(Some(sent));
             match op.state {
-                OpState::Ok => {
-                    ok[at] += 1;
-                    latencies[at].push(done.saturating_sub(op.intended));
-                }
+                OpState::Ok => ok[at] += 1,
                 OpState::Rejected => refused[at] += 1,
                 _ => {}
             }
         }
         let loaded = |bin: usize| first.is_some_and(|f| f <= bin) && last.is_some_and(|l| bin <= l);
-        let p95 = latencies.iter_mut().map(|all| {
-            all.sort_unstable();
-            (!all.is_empty()).then(|| percentile(all, 95))
-        });
-        let p95 = p95.collect();
         let mut sends = vec![0_u64; self.bins];
-        for at in &self.tally.first_sends {
-            sends[self.bin_of(*at)] += 1;
+        for at in self.tally.first_sends.iter() {
+            sends[self.bin_of(at.ns())] += 1;
         }
         let attached = self.attached("chain");
         vec![
@@ -95,8 +86,25 @@ impl Axis<'_> {
             named("refused/s", self.rates(&refused, loaded)),
             named("errors/s", self.rates(&errors, loaded)),
             named("first sends/s", self.rates(&sends, |bin| attached[bin])),
-            named("latency p95 (ms)", p95),
+            named("latency p95 (ms)", self.latencies(&ok)),
         ]
+    }
+
+    /// Of the operations that ended well in each bin; `ok`: how many these are.
+    fn latencies(&self, ok: &[u64]) -> Vec<Option<f64>> {
+        // Room for all of them at once: a list that grows is held twice for a moment.
+        let room = |n: &u64| Vec::with_capacity(usize::try_from(*n).unwrap_or_default());
+        let mut bins: Vec<Vec<u64>> = ok.iter().map(room).collect();
+        for op in self.tally.ops.iter() {
+            if let (false, OpState::Ok, Some(done)) = (op.shed(), op.state, op.done()) {
+                bins[self.bin_of(done)].extend(op.latency());
+            }
+        }
+        let p95 = bins.iter_mut().map(|all| {
+            all.sort_unstable();
+            (!all.is_empty()).then(|| percentile(all, 95))
+        });
+        p95.collect()
     }
 
     fn rates(&self, counts: &[u64], seen: impl Fn(usize) -> bool) -> Vec<Option<f64>> {
@@ -198,30 +206,29 @@ fn window(
 
 /// Stretches of the mode that each service showed.
 fn states(modes: &Modes) -> Vec<TimelineStates> {
-    let shown = modes.each().filter(|(_, _, seen)| !seen.is_empty());
-    let states = |(service, every, seen): (&str, u64, Vec<(u64, &str)>)| TimelineStates {
+    let shown = modes.each().map(|(service, every, seen)| TimelineStates {
         name: format!("mode of {service}"),
-        spans: spans(&seen, every.saturating_mul(GAP_FACTOR)),
-    };
-    shown.map(states).collect()
+        spans: spans(seen, every.saturating_mul(GAP_FACTOR)),
+    });
+    shown.filter(|states| !states.spans.is_empty()).collect()
 }
 
-fn spans(seen: &[(u64, &str)], gap: u64) -> Vec<TimelineSpan> {
+fn spans<'s>(seen: impl Iterator<Item = (u64, &'s str)>, gap: u64) -> Vec<TimelineSpan> {
     let mut spans: Vec<TimelineSpan> = Vec::new();
     let mut before: Option<u64> = None;
     for (at, value) in seen {
         let near = before.is_some_and(|b| at.saturating_sub(b) <= gap);
         if let (true, Some(last)) = (near, spans.last_mut()) {
-            last.to_ms = to_ms(*at);
-            if last.value.as_deref() == Some(*value) {
-                before = Some(*at);
+            last.to_ms = to_ms(at);
+            if last.value.as_deref() == Some(value) {
+                before = Some(at);
                 continue;
             }
         } else if let Some(before) = before {
-            spans.push(span(before, *at, None));
+            spans.push(span(before, at, None));
         }
-        spans.push(span(*at, *at, Some((*value).to_owned())));
-        before = Some(*at);
+        spans.push(span(at, at, Some(value.to_owned())));
+        before = Some(at);
     }
     spans
 }

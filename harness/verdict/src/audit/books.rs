@@ -3,7 +3,7 @@
 //! Numbers only, so that a day of them fits into memory. Rows come table by table; one that comes before a table
 //! that it is read with waits for that table's end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use firedrill_journal::{Fact, FactView, OpState, OpView, Scalar, SignalView};
 use firedrill_plan::{RECORD_ORDER as TABLES, Target};
@@ -34,7 +34,7 @@ pub struct Books<'p> {
     pub tables: Tables,
     pub same: Same<'p>,
     losses: Result<Vec<Loss>, String>,
-    open: HashMap<u64, Open>,
+    open: BTreeMap<u64, Open>,
     early: Vec<Fact>,
     /// Rows of a table that lack a column.
     lacking: BTreeMap<&'static str, u64>,
@@ -65,7 +65,7 @@ impl<'p> Books<'p> {
             tables: Tables::new(&target.audit.states.executed, collected),
             same: Same::new(&target.audit.same),
             losses,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             early: Vec::new(),
             lacking: BTreeMap::new(),
             broken: 0,
@@ -134,11 +134,15 @@ impl<'p> Books<'p> {
             return;
         }
         self.history.losing = self.losing(fact.at_ns, fact.at_ns);
-        match chain_event(fact) {
+        let tx = match chain_event(fact) {
             Some(event) => self.history.chain(&event),
-            None => self.broken += 1,
-        }
-        self.same.chain(&self.history, fact);
+            None => {
+                self.broken += 1;
+                let hash = fact.text("tx_hash");
+                hash.and_then(|hash| self.history.known_tx(hash))
+            }
+        };
+        self.same.chain(tx, fact);
     }
 
     /// Takes a fact of the record in: a row, or what the collector says of a table.
@@ -192,9 +196,7 @@ impl<'p> Books<'p> {
 
     /// What never was answered may have happened.
     fn answer_open(&mut self) {
-        let mut open: Vec<(u64, Open)> = self.open.drain().collect();
-        open.sort_unstable_by_key(|(id, _)| *id);
-        for (_, open) in open {
+        for open in std::mem::take(&mut self.open).into_values() {
             if let Some(key) = open.key {
                 self.history.losing = self.losing(open.at, u64::MAX);
                 self.history.answered(key, OpState::Unknown, false);
@@ -211,6 +213,7 @@ impl<'p> Books<'p> {
         for fact in &early {
             self.row(&fact.into());
         }
+        self.same.end();
         self.findings = self.history.finish();
     }
 

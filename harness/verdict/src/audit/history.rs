@@ -3,7 +3,7 @@
 //! The order: operations and chain events as they came, then the record's rows, table by table:
 //! intents, sends, receipts, then the others in any order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use firedrill_journal::OpState;
 use firedrill_plan::States;
@@ -11,6 +11,7 @@ use firedrill_plan::States;
 use super::finding::{Offence, Problem, Tally};
 use super::names::{Interner, Name};
 use super::shapes::{BROKEN, EMPTY, Shapes, State, UNKNOWN_STATE};
+use crate::chunked::Chunked;
 
 /// No number: a reference that isn't known.
 pub const NONE: u32 = u32::MAX;
@@ -134,11 +135,11 @@ pub struct ChainEvent<'a> {
 /// The states of the target file, by number.
 #[derive(Debug, Default)]
 pub struct Rules {
-    ids: HashMap<String, State>,
+    ids: BTreeMap<String, State>,
     pub terminal: Vec<bool>,
     pub executed: Vec<bool>,
     pub not_sent: Vec<bool>,
-    legal: HashMap<(State, State), ()>,
+    legal: BTreeSet<(State, State)>,
     pub initial: Option<State>,
 }
 
@@ -161,10 +162,8 @@ impl Rules {
         let (terminal, executed) = (marks(&states.terminal), marks(&states.executed));
         let not_sent = marks(&states.not_sent);
         let steps = states.transitions.iter();
-        let legal: HashMap<_, ()> = steps
-            .clone()
-            .map(|(a, b)| ((rules.ids[a], rules.ids[b]), ()))
-            .collect();
+        let legal = steps.clone().map(|(a, b)| (rules.ids[a], rules.ids[b]));
+        let legal = legal.collect();
         let entered = |state: &str| steps.clone().any(|(a, b)| a != b && b == state);
         let first = steps.clone().map(|(a, _)| a).find(|a| !entered(a));
         let initial = first.map(|name| rules.ids[name]);
@@ -197,16 +196,16 @@ pub fn marked(marks: &[bool], state: State) -> bool {
 pub struct History {
     pub(super) rules: Rules,
     pub(super) keys: Interner,
-    pub(super) key: Vec<KeyState>,
+    pub(super) key: Chunked<KeyState>,
     words: Interner,
-    pub(super) word: Vec<u32>,
+    pub(super) word: Chunked<u32>,
     pub(super) intents: Interner,
-    pub(super) intent: Vec<IntentState>,
+    pub(super) intent: Chunked<IntentState>,
     pub(super) txs: Interner,
-    pub(super) tx: Vec<TxState>,
-    senders: HashMap<Name, u16>,
+    pub(super) tx: Chunked<TxState>,
+    senders: Interner,
     /// By transaction, the position's word that its call names.
-    about: Vec<u32>,
+    about: Chunked<u32>,
     pub(super) shapes: Shapes,
     pub(super) steps: Tally,
     pub(super) receipts: Tally,
@@ -222,16 +221,16 @@ impl History {
     pub fn new(states: &States) -> Self {
         History {
             rules: Rules::new(states),
-            keys: Interner::default(),
-            key: Vec::new(),
-            words: Interner::default(),
-            word: Vec::new(),
-            intents: Interner::default(),
-            intent: Vec::new(),
-            txs: Interner::default(),
-            tx: Vec::new(),
-            senders: HashMap::new(),
-            about: Vec::new(),
+            keys: Interner::new(Name::of),
+            key: Chunked::default(),
+            words: Interner::new(Name::word),
+            word: Chunked::default(),
+            intents: Interner::new(Name::of),
+            intent: Chunked::default(),
+            txs: Interner::new(Name::word),
+            tx: Chunked::default(),
+            senders: Interner::new(Name::of),
+            about: Chunked::default(),
             shapes: Shapes::new(),
             steps: Tally::default(),
             receipts: Tally::default(),
@@ -273,7 +272,8 @@ impl History {
         self.weigh(id);
     }
 
-    pub fn chain(&mut self, event: &ChainEvent<'_>) {
+    /// An event of the chain; the number of its transaction, if it has one.
+    pub fn chain(&mut self, event: &ChainEvent<'_>) -> Option<u32> {
         let tag = event.tag.map(|tag| self.word_id(tag));
         if let Some(key) = tag.and_then(|tag| self.key_of_word(tag)) {
             self.weigh(key);
@@ -281,8 +281,7 @@ impl History {
         if let OnChain::Submitted { first: true, .. } = event.what {
             self.first_sends += 1;
         }
-        let Some(hash) = event.tx else { return };
-        let id = self.tx_id(hash);
+        let id = self.tx_id(event.tx?);
         let submitted = matches!(event.what, OnChain::Submitted { .. });
         if !self.losing && (submitted || !self.tx[id as usize].is(tx::SUBMITTED)) {
             self.tx[id as usize].flags |= tx::KEPT;
@@ -300,7 +299,7 @@ impl History {
         if let Some(about) = event.about.filter(|_| self.about_of(id) == NONE) {
             let word = self.word_id(about);
             let at = id as usize;
-            self.about.resize(self.about.len().max(at + 1), NONE);
+            self.about.reach(at + 1, NONE);
             self.about[at] = word;
         }
         let state = &mut self.tx[id as usize];
@@ -324,6 +323,7 @@ impl History {
                 state.flags &= !(tx::MINED | tx::REVERTED | tx::BLOCK);
             }
         }
+        Some(id)
     }
 
     /// The word that a transaction's call names, or none.
@@ -424,7 +424,7 @@ impl History {
             return;
         }
         self.steps.samples += 1;
-        if self.rules.legal.contains_key(&(before, after)) {
+        if self.rules.legal.contains(&(before, after)) {
             let shape = self.intent[id as usize].shape;
             self.intent[id as usize].shape = self.shapes.add(shape, before, after);
         } else {
@@ -452,17 +452,17 @@ impl History {
 
     /// Number of the key of a signal, of an intent's signal, of a transaction: where they are known.
     pub(crate) fn known_key(&self, key: &str) -> Option<u32> {
-        self.keys.find(Name::of(key))
+        self.keys.find(key)
     }
 
     pub(crate) fn key_of_intent(&self, id: &str) -> Option<u32> {
-        let id = self.intents.find(Name::of(id))?;
+        let id = self.intents.find(id)?;
         let key = self.intent[id as usize].key;
         (key != NONE).then_some(key)
     }
 
     pub(super) fn known_tx(&self, hash: &str) -> Option<u32> {
-        self.txs.find(Name::word(hash))
+        self.txs.find(hash)
     }
 
     /// Whether a transaction is in a block now.
@@ -480,9 +480,10 @@ impl History {
     /// the record of sends is fed.
     pub(super) fn tagged_in_block(&self) -> Vec<(u32, u32)> {
         let mined = (0..self.tx.len() as u32).filter(|tx| self.in_block(*tx));
-        let mut all: Vec<(u32, u32)> = mined
-            .filter_map(|tx| Some((self.key_of_tag(tx)?, tx)))
-            .collect();
+        let tagged = mined.filter_map(|tx| Some((self.key_of_tag(tx)?, tx)));
+        // Counted first: a list that grows is held twice for a moment.
+        let mut all = Vec::with_capacity(tagged.clone().count());
+        all.extend(tagged);
         all.sort_unstable();
         all
     }
@@ -580,19 +581,19 @@ impl History {
     }
 
     fn key_id(&mut self, text: &str) -> u32 {
-        let id = self.keys.intern(Name::of(text));
-        self.key.resize(self.keys.len(), KeyState::default());
+        let id = self.keys.intern(text);
+        self.key.reach(self.keys.len(), KeyState::default());
         id
     }
 
     fn word_id(&mut self, text: &str) -> u32 {
-        let id = self.words.intern(Name::word(text));
-        self.word.resize(self.words.len(), WORD_KEY);
+        let id = self.words.intern(text);
+        self.word.reach(self.words.len(), WORD_KEY);
         id
     }
 
     fn intent_id(&mut self, text: &str) -> u32 {
-        let id = self.intents.intern(Name::of(text));
+        let id = self.intents.intern(text);
         let unseen = IntentState {
             key: NONE,
             shape: EMPTY,
@@ -601,12 +602,12 @@ impl History {
             flags: 0,
             mined: 0,
         };
-        self.intent.resize(self.intents.len(), unseen);
+        self.intent.reach(self.intents.len(), unseen);
         id
     }
 
     fn tx_id(&mut self, hash: &str) -> u32 {
-        let id = self.txs.intern(Name::word(hash));
+        let id = self.txs.intern(hash);
         let unseen = TxState {
             owner: NONE,
             nonce: [0; 2],
@@ -614,18 +615,17 @@ impl History {
             sender: 0,
             flags: 0,
         };
-        self.tx.resize(self.txs.len(), unseen);
+        self.tx.reach(self.txs.len(), unseen);
         id
     }
 
     fn sender_id(&mut self, sender: &str) -> u16 {
-        let next = u16::try_from(self.senders.len());
-        self.crowded |= next.is_err();
-        let next = next.unwrap_or(u16::MAX);
         if self.crowded {
-            return next;
+            return u16::MAX;
         }
-        *self.senders.entry(Name::of(sender)).or_insert(next)
+        let id = u16::try_from(self.senders.intern(sender));
+        self.crowded |= id.is_err();
+        id.unwrap_or(u16::MAX)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Names as digests: the audit joins texts of any length by twelve bytes and a small number each.
 
+use std::cell::RefCell;
+
 use sha2::{Digest, Sha256};
+
+use crate::chunked::Chunked;
 
 /// Ninety-six bits of SHA-256. The texts come from the target, so that a hash which could be
 /// steered would let two of them pass for one; at a million names two meet by chance in one of 10¹⁷
@@ -34,19 +38,37 @@ pub fn parse_word(text: &str) -> Option<[u8; 32]> {
     Some(word)
 }
 
-/// Names to numbers from 0, in the order of their coming. Open addressing over the numbers alone,
+/// Texts to numbers from 0, in the order of their coming; of a text its name is kept. Open addressing over the numbers alone,
 /// so that a name costs its twelve bytes and between five and seven more.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Interner {
-    names: Vec<Name>,
+    /// What names a text.
+    of: fn(&str) -> Name,
+    names: Chunked<Name>,
     /// Number plus one below, the name's own bits above, so that most strangers are told apart
     /// without a look at their names; 0 is free.
     slots: Vec<u32>,
     /// The bits of a slot that hold the number.
     mask: u32,
+    /// The text that was asked for last, and its number: most are asked for more than once in a row.
+    last: RefCell<(String, u32)>,
 }
 
+/// Names that stand around the one that was asked for last: the chain and the record speak of them in about the order in
+/// which they came, and memory that was read a moment ago is near.
+const AROUND: [i32; 6] = [1, 0, 2, -1, 3, -2];
+
 impl Interner {
+    pub fn new(of: fn(&str) -> Name) -> Self {
+        Interner {
+            of,
+            names: Chunked::default(),
+            slots: Vec::new(),
+            mask: 0,
+            last: RefCell::default(),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.names.len()
     }
@@ -55,23 +77,48 @@ impl Interner {
         self.names.get(id as usize).copied()
     }
 
-    pub fn intern(&mut self, name: Name) -> u32 {
-        if (self.names.len() + 1) * 5 > self.slots.len() * 4 {
-            self.grow();
-        }
-        let slot = self.slot(name);
-        if self.slots[slot] == 0 {
+    pub fn intern(&mut self, text: &str) -> u32 {
+        self.known(text).unwrap_or_else(|name| {
+            if (self.names.len() + 1) * 5 > self.slots.len() * 4 {
+                self.grow();
+            }
+            let slot = self.slot(name);
             self.names.push(name);
             // A journal holds fewer than four billion lines, and a line at most a few names.
             self.slots[slot] = self.names.len() as u32 | name.0[1] & !self.mask;
-        }
-        (self.slots[slot] & self.mask) - 1
+            self.note(text, self.names.len() as u32 - 1)
+        })
     }
 
-    /// The number of a name that has come already.
-    pub fn find(&self, name: Name) -> Option<u32> {
-        let slot = (!self.slots.is_empty()).then(|| self.slot(name))?;
-        (self.slots[slot] & self.mask).checked_sub(1)
+    /// The number of a text that has come already.
+    pub fn find(&self, text: &str) -> Option<u32> {
+        self.known(text).ok()
+    }
+
+    /// Its number, or the name of one that has not come.
+    fn known(&self, text: &str) -> Result<u32, Name> {
+        let last = self.last.borrow();
+        let (known, near) = (last.0 == text && self.names.first().is_some(), last.1);
+        drop(last);
+        if known {
+            return Ok(near);
+        }
+        let name = (self.of)(text);
+        let around = AROUND.iter().filter_map(|d| near.checked_add_signed(*d));
+        let mut around = around.filter(|id| self.name(*id) == Some(name));
+        let id = around.next().or_else(|| {
+            let slot = (!self.slots.is_empty()).then(|| self.slot(name))?;
+            (self.slots[slot] & self.mask).checked_sub(1)
+        });
+        id.map(|id| self.note(text, id)).ok_or(name)
+    }
+
+    fn note(&self, text: &str, id: u32) -> u32 {
+        let mut last = self.last.borrow_mut();
+        last.0.clear();
+        last.0.push_str(text);
+        last.1 = id;
+        id
     }
 
     /// Nothing more will be asked for by name.
@@ -118,5 +165,52 @@ impl Interner {
         } else {
             slot + 1
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_text_keeps_its_number_in_whatever_order_it_is_asked_for() {
+        let mut interner = Interner::new(Name::of);
+        let mut numbers: HashMap<String, u32> = HashMap::new();
+        let mut ask = |text: String| {
+            assert_eq!(interner.find(&text), numbers.get(&text).copied(), "{text}");
+            let next = numbers.len() as u32;
+            let number = *numbers.entry(text.clone()).or_insert(next);
+            assert_eq!(interner.intern(&text), number, "{text}");
+            // The text that was asked for last is known without a look at its name.
+            assert_eq!(interner.find(&text), Some(number), "{text}");
+        };
+        ask(String::new());
+        for n in 0..3_000_u32 {
+            // New ones, their neighbours, and some from long ago.
+            for known in [
+                n,
+                n.saturating_sub(2),
+                n.wrapping_mul(2_654_435_761) % (n + 1),
+                n + 1,
+            ] {
+                ask(format!("text {known}"));
+            }
+        }
+        ask(String::new());
+        assert_eq!(interner.len(), 3_002);
+    }
+
+    #[test]
+    fn a_word_is_the_same_with_digits_of_either_case_and_another_one_is_not() {
+        let mut words = Interner::new(Name::word);
+        let word = format!("0x{}", "aB".repeat(32));
+        assert_eq!(words.find(""), None);
+        assert_eq!(words.intern(&word), 0);
+        assert_eq!(words.find(&word.to_lowercase()), Some(0));
+        assert_eq!(words.find(&word[2..]), Some(0));
+        assert_eq!(words.intern(&word.replace('B', "c")), 1);
+        assert_eq!(words.find("ab"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What the record and the chain must say alike of a trade: the target file names column and field.
 //!
 //! The other equations compare what was done how often; these compare what was done. Of each event of the chain
-//! only the fields that are compared are kept, in eight bytes each.
+//! only the fields that are compared are kept, in two bytes each where few values come, else in eight.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use firedrill_plan::Agreement;
 
 use super::books::Books;
 use super::history::History;
+use crate::column::Column;
 use crate::index::Index;
 use crate::model::{AuditCheck, Outcome};
 use crate::words::{quote, value};
@@ -20,19 +21,16 @@ const SHOWN_MAX: usize = 10;
 /// What is said, in eight bytes: a number, or the number of a text among those that were seen.
 #[derive(Clone, Copy, PartialEq)]
 enum Said {
-    Nothing,
     Number(f64),
     Text(u32),
 }
 
-const NOTHING: u64 = u64::MAX;
 /// A NaN, which no number is.
 const TEXT: u64 = 0xfff8_0000_0000_0000;
 
 impl Said {
     fn pack(self) -> u64 {
         match self {
-            Said::Nothing => NOTHING,
             Said::Number(n) => n.to_bits(),
             Said::Text(id) => TEXT | u64::from(id),
         }
@@ -40,7 +38,6 @@ impl Said {
 
     fn unpack(bits: u64) -> Said {
         match bits {
-            NOTHING => Said::Nothing,
             text if text & TEXT == TEXT => Said::Text(text as u32),
             number => Said::Number(f64::from_bits(number)),
         }
@@ -61,8 +58,8 @@ pub struct Same<'p> {
     agreements: &'p [Agreement],
     /// The fields of the chain's events that are compared, each once.
     fields: Vec<&'p str>,
-    /// What the event that put a transaction into a block says, by its number; all fields of one side by side.
-    said: Vec<u64>,
+    /// What the event that put a transaction into a block says, by its number; field by field.
+    said: Vec<Column>,
     texts: HashMap<String, u32>,
     shown: Vec<String>,
     /// Transactions in a block by the key of their signal, in the keys' order; from the first row on.
@@ -81,8 +78,8 @@ impl<'p> Same<'p> {
         fields.dedup();
         Same {
             agreements,
+            said: fields.iter().map(|_| Column::default()).collect(),
             fields,
-            said: Vec::new(),
             texts: HashMap::new(),
             shown: Vec::new(),
             by_key: None,
@@ -92,47 +89,43 @@ impl<'p> Same<'p> {
         }
     }
 
-    /// Takes an event of the chain in, after the history has.
-    pub fn chain(&mut self, history: &History, fact: &FactView<'_>) {
-        let Some(hash) = fact.text("tx_hash").filter(|_| !self.fields.is_empty()) else {
+    /// Takes an event of the chain in, after the history has. `tx`: the number of its transaction, where it is known.
+    pub fn chain(&mut self, tx: Option<u32>, fact: &FactView<'_>) {
+        if self.fields.is_empty() || fact.text("tx_hash").is_none() {
             return;
-        };
+        }
         self.last = fact.at_ns;
         self.moved += u64::from(self.by_key.is_some() && fact.what != "submission");
-        let Some(tx) = history.known_tx(hash).filter(|_| fact.what == "mined") else {
+        let Some(tx) = tx.filter(|_| fact.what == "mined") else {
             return;
         };
-        let width = self.fields.len();
-        let from = tx as usize * width;
-        if self.said.len() < from + width {
-            self.said.resize(from + width, NOTHING);
-        }
-        for at in 0..width {
-            let said = fact.keys.get(self.fields[at]).map(|v| self.code(v));
-            self.said[from + at] = said.unwrap_or(Said::Nothing).pack();
+        for at in 0..self.fields.len() {
+            let said = fact.keys.get(self.fields[at]).and_then(|v| self.code(v));
+            self.said[at].put(tx as usize, said.map(Said::pack));
         }
     }
 
     /// Numbers by their value, however they are written; texts as they are.
-    fn code(&mut self, value: Scalar<'_>) -> Said {
+    fn code(&mut self, value: Scalar<'_>) -> Option<Said> {
         let number = match value {
-            Scalar::Null => return Said::Nothing,
+            Scalar::Null => return None,
             Scalar::Number(n) => n.as_f64(),
             Scalar::Text(text) => text.parse::<f64>().ok(),
             _ => None,
         };
         if let Some(number) = number.filter(|n| !n.is_nan()) {
-            return Said::Number(number);
+            return Some(Said::Number(number));
         }
         let text = match value {
             Scalar::Text(text) => text.to_owned(),
             other => other.to_value().to_string(),
         };
         let next = self.shown.len() as u32;
-        Said::Text(*self.texts.entry(text).or_insert_with_key(|text| {
+        let id = self.texts.entry(text).or_insert_with_key(|text| {
             self.shown.push(text.clone());
             next
-        }))
+        });
+        Some(Said::Text(*id))
     }
 
     /// Rows come next: which transaction is whose is taken from the chain alone.
@@ -140,6 +133,12 @@ impl<'p> Same<'p> {
         if self.by_key.is_none() && !self.fields.is_empty() {
             self.by_key = Some(history.tagged_in_block());
         }
+    }
+
+    /// No more rows will come: what they were compared with is given back.
+    pub fn end(&mut self) {
+        self.by_key = None;
+        self.said = Vec::new();
     }
 
     /// Compares a row, after intents, sends and the chain were taken in.
@@ -153,14 +152,10 @@ impl<'p> Same<'p> {
             let field = self.fields.iter().position(|f| *f == agreement.field);
             let beside = beside.get_or_insert_with(|| self.beside(history, row));
             for tx in beside.iter() {
-                let place = *tx as usize * self.fields.len() + field.unwrap_or_default();
-                let theirs = self
-                    .said
-                    .get(place)
-                    .map_or(Said::Nothing, |s| Said::unpack(*s));
-                if theirs == Said::Nothing {
+                let said = field.and_then(|f| self.said[f].get(*tx as usize));
+                let Some(theirs) = said.map(Said::unpack) else {
                     continue;
-                }
+                };
                 let ours = row.keys.get(&agreement.column).filter(|v| !v.is_null());
                 self.compare(at, row, ours, theirs);
             }
@@ -172,7 +167,7 @@ impl<'p> Same<'p> {
             self.compared[at].lacking += 1;
             return;
         };
-        let alike = self.code(ours) == theirs;
+        let alike = self.code(ours) == Some(theirs);
         let compared = &mut self.compared[at];
         compared.samples += 1;
         if alike {
@@ -190,7 +185,6 @@ impl<'p> Same<'p> {
                     .map_or("", String::as_str)
                     .into(),
                 Said::Number(n) => exact(n),
-                Said::Nothing => String::new(),
             };
             let (ours, theirs) = (value(ours), quote(&theirs));
             let Agreement { table, column, .. } = &self.agreements[at];

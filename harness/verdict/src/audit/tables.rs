@@ -1,6 +1,6 @@
 //! What was collected of the target's tables: how many rows, whether all of them, and what became of intents.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use firedrill_journal::FactView;
 
@@ -38,7 +38,7 @@ impl Table {
 /// The tables of the last collection; an earlier one is only a part of it.
 #[derive(Debug)]
 pub struct Tables {
-    tables: HashMap<String, Table>,
+    tables: BTreeMap<String, Table>,
     /// The line with which the last collection began.
     since: Option<u64>,
     /// It was told, and isn't to be found out.
@@ -56,7 +56,7 @@ pub struct Tables {
 impl Tables {
     pub fn new(executed: &[String], since: Option<u64>) -> Self {
         Tables {
-            tables: HashMap::new(),
+            tables: BTreeMap::new(),
             told: since.is_some(),
             since,
             lost: false,

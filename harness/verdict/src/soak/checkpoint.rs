@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::model::CheckpointVerdict;
 use super::quiet::Quiet;
 use super::watch;
+use crate::chunked::Chunked;
 use crate::index::Index;
 use crate::model::Outcome;
-use crate::tally::Tally;
+use crate::tally::{Stamp, Tally};
 use crate::words::{duration, to_ms};
 
 /// Judges the soak at each of its checkpoints by what had been recorded until then.
@@ -118,7 +119,7 @@ fn counts(tally: &Tally<'_>, soak_ns: u64, at: Option<u64>) -> CheckpointVerdict
             OpState::Invoked | OpState::Failed => {}
         }
     }
-    let until = |times: &[u64]| times.iter().filter(|t| **t <= at).count() as u64;
+    let until = |times: &Chunked<Stamp>| times.iter().filter(|t| t.ns() <= at).count() as u64;
     row.first_sends = until(&tally.first_sends);
     row.mined = until(&tally.mined);
     row

@@ -1,11 +1,13 @@
 //! The rows of the record that a drill asks about: they come when all drills are over, and only they are kept.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use firedrill_journal::{Event, Fact, FactView, Kept, Line, SignalRef, SignalView};
 use firedrill_plan::{Drill, Expect, FactSelector, Observe};
 
 use crate::audit::Books;
+use crate::column::Column;
 use crate::facts::{is_meant, row_fits};
 use crate::index::FactAt;
 
@@ -28,12 +30,20 @@ struct Sent {
     origin: u16,
 }
 
-/// From nowhere that is known.
-const NOWHERE: Sent = Sent {
-    episode: u32::MAX,
-    phase: 0,
-    origin: 0,
-};
+impl Sent {
+    fn pack(self) -> u64 {
+        let (phase, origin) = (u64::from(self.phase), u64::from(self.origin));
+        u64::from(self.episode) << 32 | phase << 16 | origin
+    }
+
+    fn unpack(bits: u64) -> Self {
+        Sent {
+            episode: (bits >> 32) as u32,
+            phase: (bits >> 16) as u16,
+            origin: bits as u16,
+        }
+    }
+}
 
 /// Texts by number.
 #[derive(Default)]
@@ -86,10 +96,10 @@ impl Rows {
 
 /// Which rows drills ask for, and whose they are.
 pub struct Asked<'p> {
-    drills: &'p [Drill],
+    drills: &'p [Arc<Drill>],
     words: Words,
     /// By the number of a signal's key.
-    sent: Vec<Sent>,
+    sent: Column,
     /// By the episode in which their signals were sent, where that is known.
     rows: HashMap<Option<usize>, Vec<Row>>,
     /// Keys of intents to which other rows belong that drills ask for.
@@ -101,7 +111,7 @@ pub struct Asked<'p> {
 }
 
 impl<'p> Asked<'p> {
-    pub fn new(drills: &'p [Drill]) -> Self {
+    pub fn new(drills: &'p [Arc<Drill>]) -> Self {
         let expects = drills.iter().flat_map(|d| &d.expects);
         let asked = expects.filter_map(|e| match &e.observe {
             Observe::Count {
@@ -113,7 +123,7 @@ impl<'p> Asked<'p> {
         Asked {
             drills,
             words: Words::default(),
-            sent: Vec::new(),
+            sent: Column::default(),
             rows: HashMap::new(),
             intents: HashMap::new(),
             asked: asked.collect(),
@@ -123,7 +133,7 @@ impl<'p> Asked<'p> {
 
     /// The stack is another: whose a signal was says nothing any more.
     pub fn forget(&mut self) {
-        self.sent.clear();
+        self.sent = Column::default();
     }
 
     /// Remembers where a signal was sent from.
@@ -131,19 +141,17 @@ impl<'p> Asked<'p> {
         let (Some(key), Some(signal)) = (key, signal) else {
             return;
         };
+        let at = key as usize;
+        if self.sent.get(at).is_some() {
+            return;
+        }
         let sent = Sent {
             // There is no such episode, but somewhere it was sent.
-            episode: signal.episode.min(NOWHERE.episode - 1),
+            episode: signal.episode.min(u32::MAX - 1),
             phase: self.words.id(signal.phase),
             origin: self.words.id(signal.origin),
         };
-        let at = key as usize;
-        if self.sent.len() <= at {
-            self.sent.resize(at + 1, NOWHERE);
-        }
-        if self.sent[at].episode == NOWHERE.episode {
-            self.sent[at] = sent;
-        }
+        self.sent.put(at, Some(sent.pack()));
     }
 
     /// Takes a row in: it is kept if a drill asks for it, and remembered if it says whose another one is.
@@ -159,8 +167,8 @@ impl<'p> Asked<'p> {
             (None, Some(intent)) => history.key_of_intent(intent),
             (None, None) => None,
         };
-        let sent = id.and_then(|id| self.sent.get(id as usize).copied());
-        let sent = sent.filter(|sent| sent.episode != NOWHERE.episode);
+        let sent = id.and_then(|id| self.sent.get(id as usize));
+        let sent = sent.map(Sent::unpack);
         if let ("intent", Some(key), Some(id), Some(sent)) = (row.what, key, row.text("id"), sent)
             && self.asks_beyond_intents(sent)
         {
@@ -190,7 +198,7 @@ impl<'p> Asked<'p> {
     }
 
     fn is_asked(&self, row: &FactView<'_>, sent: Option<Sent>) -> bool {
-        let asks = |(episode, drill): (usize, &Drill)| {
+        let asks = |(episode, drill): (usize, &Arc<Drill>)| {
             drill.expects.iter().any(|e| match &e.observe {
                 Observe::Count {
                     facts:

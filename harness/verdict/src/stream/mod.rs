@@ -9,6 +9,7 @@ mod looks;
 mod sought;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::thread;
 
 use firedrill_journal::{
@@ -145,7 +146,7 @@ fn brief(header: Header, events: Vec<Envelope>, lines: &JournalLines) -> Journal
 /// Whether nothing that is judged needs more than a drill's own lines and what is counted: no restore, which reaches
 /// back in time, and no check that takes rows and other facts together.
 fn streams(header: &Header, plans: &Plans) -> bool {
-    let plain = |drill: &Drill| {
+    let plain = |drill: &Arc<Drill>| {
         let marked = |facts: &FactSelector| matches!(facts, FactSelector::Row { .. });
         let marks = drill.marks.iter().all(|mark| match &mark.observe {
             Observe::Count { facts, .. } => !marked(facts),
@@ -288,7 +289,10 @@ impl<'p> Stage<'p> {
             },
             View::Other(event) => self.other(event, line),
         }
-        self.last = (self.kept.len() == kept).then(|| line.hold());
+        match self.kept.len() == kept {
+            true => line.hold_in(&mut self.last),
+            false => self.last = None,
+        }
         self.forget(line.mono_ns);
     }
 
@@ -442,6 +446,8 @@ impl<'p> Stage<'p> {
         if self.asked.disorder || self.unread {
             return None;
         }
+        // What rows were told apart by is given back before all of them are added up.
+        self.asked.forget();
         self.tally.close();
         // The last line says when the run ended, whatever it is.
         if let Some(last) = self.last.take() {

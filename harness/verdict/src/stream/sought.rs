@@ -1,6 +1,7 @@
 //! What a soak's drills look at besides the few lines that are always kept: the rest is counted as it passes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use firedrill_journal::{FactSource, View};
 use firedrill_plan::{Drill, FactSelector, Observe};
@@ -12,9 +13,9 @@ pub struct Sought<'p> {
 }
 
 impl<'p> Sought<'p> {
-    pub fn of(drills: &'p [Drill]) -> Self {
+    pub fn of(drills: &'p [Arc<Drill>]) -> Self {
         let probes = drills.iter().flat_map(|d| &d.probes);
-        let logs = drills.iter().flat_map(selectors);
+        let logs = drills.iter().flat_map(|d| selectors(d));
         let logs = logs.filter_map(|selector| match selector {
             FactSelector::Log { service, .. } => Some(service.as_str()),
             _ => None,

@@ -3,7 +3,9 @@
 //! A soak of a day has more lines than fit into memory. What is judged over all of it is counted here; what a drill
 //! looks at is looked at while its lines are there.
 
+mod numbers;
 mod ops;
+mod stamp;
 mod watched;
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,12 +16,14 @@ use firedrill_journal::{
 use firedrill_plan::ProbeKind;
 
 use crate::audit::{Books, Loss};
+use crate::chunked::Chunked;
 use crate::plans::Plans;
 use crate::predicate::Observed;
 use crate::vigil::{Misdeed, Vigil};
 use crate::window::said;
 use crate::words::{quote, value};
 pub use ops::{Brief, Ops};
+pub use stamp::Stamp;
 pub use watched::Watched;
 
 /// Offences that are named; they are of a kind more often than not.
@@ -35,7 +39,7 @@ pub struct Before {
 }
 
 /// What a service showed as its mode, as a number of `Modes::values`, and when.
-type Shown = Vec<(u64, u32)>;
+type Shown = Chunked<(Stamp, u32)>;
 
 /// The modes that the services showed.
 #[derive(Debug, Default)]
@@ -56,8 +60,8 @@ pub struct Tally<'p> {
     pub told: Vec<String>,
     pub ops: Ops,
     /// When the chain saw a first send, and when a transaction went into a block.
-    pub first_sends: Vec<u64>,
-    pub mined: Vec<u64>,
+    pub first_sends: Chunked<Stamp>,
+    pub mined: Chunked<Stamp>,
     pub watched: Watched,
     pub modes: Modes,
     pub books: Books<'p>,
@@ -68,12 +72,12 @@ impl<'p> Tally<'p> {
         let watches = plans.profile.iter().flat_map(|p| &p.watches);
         Tally {
             // In a soak only: a drill's own expectations say what it forbids.
-            vigil: (kind == RunKind::Soak).then(|| Vigil::new(&plans.drills)),
+            vigil: (kind == RunKind::Soak).then(|| Vigil::new(plans.drills.iter().map(|d| &**d))),
             misdeeds: Vec::new(),
             told: Vec::new(),
             ops: Ops::default(),
-            first_sends: Vec::new(),
-            mined: Vec::new(),
+            first_sends: Chunked::default(),
+            mined: Chunked::default(),
             watched: Watched::new(watches),
             modes: Modes::new(plans),
             books: Books::new(&plans.target, before.losses, before.collected),
@@ -110,10 +114,10 @@ impl<'p> Tally<'p> {
         match fact.source {
             FactSource::Chain => {
                 if fact.is_true("first_send") {
-                    self.first_sends.push(fact.at_ns);
+                    self.first_sends.push(Stamp::of(fact.at_ns));
                 }
                 if fact.what == "mined" {
-                    self.mined.push(fact.at_ns);
+                    self.mined.push(Stamp::of(fact.at_ns));
                 }
                 self.books.chain(fact);
             }
@@ -170,7 +174,7 @@ impl Modes {
                 }
             }
             modes.services.push((service.clone(), probes, every));
-            modes.seen.push(Vec::new());
+            modes.seen.push(Chunked::default());
         }
         modes
     }
@@ -187,23 +191,27 @@ impl Modes {
                     next
                 });
                 let end = sample.due_ns.saturating_add(sample.took_ns);
-                self.seen[at].push((end, id));
+                self.seen[at].push((Stamp::of(end), id));
             }
         }
     }
 
     fn close(&mut self) {
-        let words = |id: u32| self.values.get(id as usize);
+        let key = |(at, id): &(Stamp, u32)| (at.ns(), self.values.get(*id as usize));
         for seen in &mut self.seen {
-            seen.sort_by(|a, b| (a.0, words(a.1)).cmp(&(b.0, words(b.1))));
+            if !seen.iter().is_sorted_by_key(key) {
+                let mut all: Vec<(Stamp, u32)> = seen.iter().copied().collect();
+                all.sort_by(|a, b| key(a).cmp(&key(b)));
+                *seen = all.into_iter().collect();
+            }
         }
     }
 
     /// Per service: its name, the longest pace of its probes, and what was seen when.
-    pub fn each(&self) -> impl Iterator<Item = (&str, u64, Vec<(u64, &str)>)> {
+    pub fn each(&self) -> impl Iterator<Item = (&str, u64, impl Iterator<Item = (u64, &str)>)> {
         let words = |id: u32| self.values.get(id as usize).map_or("", String::as_str);
         self.services.iter().zip(&self.seen).map(move |(of, seen)| {
-            let seen = seen.iter().map(|(at, id)| (*at, words(*id))).collect();
+            let seen = seen.iter().map(move |(at, id)| (at.ns(), words(*id)));
             (of.0.as_str(), of.2, seen)
         })
     }

@@ -1,21 +1,20 @@
 //! Operations, without their texts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use firedrill_journal::{OpState, OpView};
 
+use super::stamp::Stamp;
+use crate::chunked::Chunked;
 use crate::load::percentile;
 use crate::model::{LoadFigures, Percentiles};
 
-/// No such moment.
-const NEVER: u64 = u64::MAX;
-
-/// One operation, both of its records taken together.
+/// One operation, both of its records taken together, in twenty-three bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Brief {
-    pub intended: u64,
-    invoked: u64,
-    done: u64,
+    intended: Stamp,
+    invoked: Stamp,
+    done: Stamp,
     /// `Unknown` if no completion was recorded.
     pub state: OpState,
     /// Acknowledged by a word that says that the signal was known already.
@@ -25,27 +24,29 @@ pub struct Brief {
 impl Brief {
     /// When it was sent, or would have been.
     pub fn sent_at(&self) -> u64 {
-        match self.shed() {
-            true => self.intended,
-            false => self.invoked,
-        }
+        self.invoked.known().unwrap_or(self.intended.ns())
+    }
+
+    /// How long it took, counted from the intended time of sending.
+    pub fn latency(&self) -> Option<u64> {
+        Some(self.done()?.saturating_sub(self.intended.ns()))
     }
 
     /// Not sent at all, since too many requests were in flight.
     pub fn shed(&self) -> bool {
-        self.invoked == NEVER
+        self.invoked == Stamp::NEVER
     }
 
     pub fn done(&self) -> Option<u64> {
-        (self.done != NEVER).then_some(self.done)
+        self.done.known()
     }
 }
 
 /// All operations of a run, in order of invocation.
 #[derive(Debug, Default)]
 pub struct Ops {
-    all: Vec<Brief>,
-    open: HashMap<u64, usize>,
+    all: Chunked<Brief>,
+    open: BTreeMap<u64, usize>,
 }
 
 impl Ops {
@@ -55,9 +56,12 @@ impl Ops {
             Some(at) => at,
             None => {
                 self.all.push(Brief {
-                    intended: op.intended_ns,
-                    invoked: if invoked { op.at_ns } else { NEVER },
-                    done: NEVER,
+                    intended: Stamp::of(op.intended_ns),
+                    invoked: match invoked {
+                        true => Stamp::of(op.at_ns),
+                        false => Stamp::NEVER,
+                    },
+                    done: Stamp::NEVER,
                     state: OpState::Unknown,
                     duplicate: false,
                 });
@@ -69,7 +73,7 @@ impl Ops {
             return;
         }
         let brief = &mut self.all[at];
-        brief.done = op.at_ns;
+        brief.done = Stamp::of(op.at_ns);
         brief.state = op.state;
         brief.duplicate = op.detail == Some("duplicate");
     }
@@ -82,11 +86,13 @@ impl Ops {
         self.all.iter().filter(|op| is(op)).count() as u64
     }
 
-    /// Counts and latencies over the whole run. Latency counts from the intended time of sending.
+    /// Counts and latencies over the whole run.
     pub fn figures(&self) -> LoadFigures {
         let mut figures = LoadFigures::default();
-        let mut latencies = Vec::new();
-        for op in &self.all {
+        let ok = |op: &Brief| op.state == OpState::Ok && !op.shed();
+        // Room for all of them at once: a list that grows is held twice for a moment.
+        let mut latencies = Vec::with_capacity(self.all.iter().filter(|op| ok(op)).count());
+        for op in self.all.iter() {
             if op.shed() {
                 figures.shed += 1;
                 continue;
@@ -95,7 +101,7 @@ impl Ops {
             match op.state {
                 OpState::Ok => {
                     figures.ok += 1;
-                    latencies.extend(op.done().map(|done| done.saturating_sub(op.intended)));
+                    latencies.extend(op.latency());
                 }
                 OpState::Rejected => figures.rejected += 1,
                 OpState::Failed => figures.failed += 1,

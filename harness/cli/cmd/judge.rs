@@ -109,10 +109,9 @@ pub fn report(dir: &Path, formats: &[Format]) -> Result<Exit, Stop> {
         let again = evidence::rejudge(&part)?;
         let folder = beside(&part, "report")?;
         let all = evidence::renderings(&again.dir, &again.run)?;
-        for (name, text) in all
-            .iter()
-            .filter(|(name, _)| names.contains(&name.as_str()))
-        {
+        for name in &names {
+            let text = all.get(*name);
+            let text = text.ok_or_else(|| Stop::Internal(format!("{name} was not rendered")))?;
             evidence::write(&folder.join(name), text)?;
         }
         let trust = trust(&again);
